@@ -1,0 +1,1 @@
+"""Find the StyleGAN units behind a marked region, and turn them."""
