@@ -1,0 +1,11 @@
+"""Stable Diffusion 1.x, 2.x, XL, 3 and FLUX.1 behind one contract.
+
+`open_model` takes the embedded model, a hub id, a folder, a single file or a live pipeline. A model opened for a solve
+holds its text encoders, tokenizers and text-side matrices only; the rest is loaded when the first image is asked for.
+"""
+
+from concept_edit.models.contract import Encoded, Model, Site
+from concept_edit.models.families import FAMILIES, Family
+from concept_edit.models.open import open_model
+
+__all__ = ["FAMILIES", "Encoded", "Family", "Model", "Site", "open_model"]

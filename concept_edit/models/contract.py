@@ -1,0 +1,84 @@
+"""What the editor knows of a model: its text streams, the matrices that read them, and how to encode a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from concept_edit.models.families import Family
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Site:
+    """One text-side matrix of the denoiser."""
+
+    name: str
+    """Full state-dict name in the denoiser, e.g. `mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight`."""
+    stream: str
+    """The text stream it reads."""
+    role: str
+    """`k`, `v`, `context` or `pooled`."""
+    columns: int | None = None
+    """Only the first `columns` input columns read the text (SDXL's `add_embedding.linear_1`); None means all."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One stream's answer to some prompts, float32 on the CPU."""
+
+    rows: Float[Tensor, "prompts tokens d_text"]
+    """What the denoiser's text-side matrices multiply. Pooled streams have one token."""
+    subject: Bool[Tensor, "prompts tokens"]
+    """True on the prompt's own tokens: not on BOS, EOS or padding. Pooled: True."""
+    eos: Int[Tensor, " prompts"]
+    """Index of EOS (pooled: 0). The last subject token is `eos - 1`; for '' in CLIP that is the BOS row, 0."""
+    cut: tuple[str, ...]
+    """Per prompt, the text the tokenizer's length cut off; '' when none."""
+    pooled: bool
+    """Whether this stream is one pooled vector per prompt."""
+    second_eos: Int[Tensor, " prompts"] | None = None
+    """SD3 only: the EOS index of the T5 part, whose tokens follow CLIP's in `rows`."""
+
+
+class Model(Protocol):
+    """A text-to-image model as the editor sees it. `open_model` makes one."""
+
+    name: str
+    family: Family
+    streams: dict[str, int]
+    sites: tuple[Site, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex hash of the text encoders' weights and tokenizers."""
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline; loaded on first use."""
+
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
+        """Encode `prompts` into every stream."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Site name -> the live tensor; writing into it changes what `generate` paints."""
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        batch_size: int = 8,
+        progress: Callable[[int, int], None] | None = None,
+        size: int | None = None,
+    ) -> list[Image]:
+        """One image per prompt and seed."""

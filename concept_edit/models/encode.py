@@ -1,0 +1,183 @@
+"""Prompts into the rows a denoiser's text-side matrices multiply, as the diffusers pipelines do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from concept_edit.models.contract import Encoded
+from concept_edit.models.families import Tower
+
+
+@dataclass(frozen=True)
+class OpenTower:
+    """A tower with its weights and tokenizer."""
+
+    spec: Tower
+    encoder: Any
+    tokenizer: Any
+
+    @property
+    def length(self) -> int:
+        """Tokens a prompt is padded to."""
+        return self.spec.length or int(self.tokenizer.model_max_length)
+
+    @property
+    def token_width(self) -> int:
+        """Width this tower adds to a row of the text stream."""
+        config = self.encoder.config
+        return int(config.d_model if self.spec.kind == "t5" else config.hidden_size)
+
+    @property
+    def pooled_width(self) -> int:
+        """Width this tower adds to the pooled vector."""
+        if self.spec.pooled is None:
+            return 0
+        config = self.encoder.config
+        return int(config.projection_dim if self.spec.pooled == "text_embeds" else config.hidden_size)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    ids: Int[Tensor, "prompts tokens"]
+    mask: Int[Tensor, "prompts tokens"]
+    subject: Bool[Tensor, "prompts tokens"]
+    eos: Int[Tensor, " prompts"]
+    cut: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one tower says about one batch."""
+
+    tokens: _Tokens
+    rows: Float[Tensor, "prompts tokens d_tower"] | None
+    pooled: Float[Tensor, "prompts d_pooled"] | None
+
+
+def tokenize(tower: OpenTower, prompts: Sequence[str]) -> _Tokens:
+    """Pad and cut `prompts` to the tower's length, and find each prompt's own tokens."""
+    given = tower.tokenizer(
+        list(prompts), padding="max_length", max_length=tower.length, truncation=True, return_tensors="pt"
+    )
+    ids = given.input_ids
+    is_eos = ids == tower.tokenizer.eos_token_id
+    eos = is_eos.int().argmax(dim=1)
+    position = torch.arange(ids.shape[1])
+    first = 0 if tower.spec.kind == "t5" else 1
+    subject = (position >= first) & (position < eos[:, None])
+    return _Tokens(ids, given.attention_mask, subject, eos, _cut(tower, prompts, eos))
+
+
+def _cut(tower: OpenTower, prompts: Sequence[str], eos: Int[Tensor, " prompts"]) -> tuple[str, ...]:
+    full = (eos == tower.length - 1).tolist()
+    return tuple(_cut_text(tower, prompt) if is_full else "" for prompt, is_full in zip(prompts, full, strict=True))
+
+
+def _cut_text(tower: OpenTower, prompt: str) -> str:
+    ids = tower.tokenizer(prompt, verbose=False).input_ids
+    return str(tower.tokenizer.decode(ids[tower.length - 1 : -1]))
+
+
+def _ask(tower: OpenTower, prompts: Sequence[str]) -> _Answer:
+    tokens = tokenize(tower, prompts)
+    device = tower.encoder.device
+    options: dict[str, Any] = {"output_hidden_states": True}
+    if getattr(tower.encoder.config, "use_attention_mask", False):
+        options["attention_mask"] = tokens.mask.to(device)
+    output = tower.encoder(tokens.ids.to(device), **options)
+    return _Answer(tokens, _hidden(tower.spec, output), _pooled(tower.spec, output))
+
+
+def _hidden(spec: Tower, output: Any) -> Tensor | None:
+    if spec.hidden is None:
+        return None
+    rows = output.last_hidden_state if spec.hidden == -1 else output.hidden_states[spec.hidden]
+    return rows.float().cpu()
+
+
+def _pooled(spec: Tower, output: Any) -> Tensor | None:
+    return None if spec.pooled is None else output[spec.pooled].float().cpu()
+
+
+def _text_stream(answers: Sequence[tuple[OpenTower, _Answer]], width: int) -> Encoded:
+    """CLIP towers side by side, padded to the stream's width; T5's tokens after them (SD3)."""
+    clip = [a for tower, a in answers if tower.spec.kind != "t5" and a.rows is not None]
+    t5 = [a for tower, a in answers if tower.spec.kind == "t5"]
+    blocks, tokens = [], [part.tokens for part in (clip[:1] + t5)]
+    if clip:
+        joined = torch.cat([a.rows for a in clip if a.rows is not None], dim=-1)
+        blocks.append(torch.nn.functional.pad(joined, (0, width - joined.shape[-1])))
+    blocks.extend(a.rows for a in t5 if a.rows is not None)
+    return Encoded(
+        rows=torch.cat(blocks, dim=1),
+        subject=torch.cat([t.subject for t in tokens], dim=1),
+        eos=tokens[0].eos,
+        cut=tokens[0].cut,
+        pooled=False,
+        second_eos=tokens[1].eos + tokens[0].ids.shape[1] if len(tokens) > 1 else None,
+    )
+
+
+def _pooled_stream(answers: Sequence[tuple[OpenTower, _Answer]]) -> Encoded:
+    parts = [a for _, a in answers if a.pooled is not None]
+    rows = torch.cat([a.pooled for a in parts if a.pooled is not None], dim=-1)[:, None]
+    return Encoded(
+        rows=rows,
+        subject=torch.ones(rows.shape[:2], dtype=torch.bool),
+        eos=torch.zeros(len(rows), dtype=torch.long),
+        cut=parts[0].tokens.cut,
+        pooled=True,
+    )
+
+
+def _encode_batch(
+    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int]
+) -> Iterator[tuple[str, Encoded]]:
+    answers = [(tower, _ask(tower, prompts)) for tower in towers]
+    yield "text", _text_stream(answers, streams["text"])
+    if "pooled" in streams:
+        yield "pooled", _pooled_stream(answers)
+
+
+def _joined(parts: Sequence[Encoded]) -> Encoded:
+    seconds = [part.second_eos for part in parts if part.second_eos is not None]
+    return Encoded(
+        rows=torch.cat([part.rows for part in parts]),
+        subject=torch.cat([part.subject for part in parts]),
+        eos=torch.cat([part.eos for part in parts]),
+        cut=tuple(text for part in parts for text in part.cut),
+        pooled=parts[0].pooled,
+        second_eos=torch.cat(seconds) if seconds else None,
+    )
+
+
+def _nothing(width: int, pooled: bool) -> Encoded:
+    return Encoded(
+        rows=torch.zeros(0, 1, width),
+        subject=torch.zeros(0, 1, dtype=torch.bool),
+        eos=torch.zeros(0, dtype=torch.long),
+        cut=(),
+        pooled=pooled,
+    )
+
+
+@torch.no_grad()
+def encode(
+    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], batch_size: int
+) -> dict[str, Encoded]:
+    """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
+    if not prompts:
+        return {name: _nothing(width, name == "pooled") for name, width in streams.items()}
+    parts: dict[str, list[Encoded]] = {name: [] for name in streams}
+    for start in range(0, len(prompts), batch_size):
+        for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams):
+            parts[name].append(part)
+    return {name: _joined(some) for name, some in parts.items()}

@@ -1,0 +1,48 @@
+"""One hash for what turns words into rows: an edit file is bound to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concept_edit.models.encode import OpenTower
+
+_PROBES = ("a painting of a village, in the style of Van Gogh", "")
+
+
+def named_weights(encoder: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters by name, sorted, without the prefix that differs between transformers versions."""
+    named = ((name.removeprefix("text_model."), value) for name, value in encoder.named_parameters())
+    return iter(sorted(named))
+
+
+def fingerprint(towers: Sequence[OpenTower]) -> str:
+    """SHA-256 over the encoders' weights and tokenizers.
+
+    Weights count as float16, so that a float32 file and its half copy agree.
+    """
+    digest = hashlib.sha256()
+    for tower in towers:
+        for line in _tokenizer_lines(tower):
+            digest.update(line.encode())
+        for name, value in named_weights(tower.encoder):
+            digest.update(f"{name} {tuple(value.shape)}\n".encode())
+            _add(digest, value)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, value: Tensor) -> None:
+    for block in value.detach().reshape(-1).split(1 << 24):
+        digest.update(block.to("cpu", torch.float16).contiguous().numpy().data)
+
+
+def _tokenizer_lines(tower: OpenTower) -> Iterable[str]:
+    vocabulary = tower.tokenizer.get_vocab()
+    yield f"{tower.spec.kind} {len(vocabulary)} {tower.length}\n"
+    yield from (f"{token} {index}\n" for token, index in sorted(vocabulary.items()))
+    probes = tower.tokenizer(list(_PROBES), padding="max_length", max_length=tower.length, truncation=True)
+    yield repr(probes.input_ids)

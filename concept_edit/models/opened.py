@@ -1,0 +1,198 @@
+"""An opened model: its text side in memory, the rest of the pipeline loaded when an image is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from concept_edit.models.contract import Encoded, Site
+from concept_edit.models.encode import OpenTower, encode
+from concept_edit.models.families import Family, readers_of
+from concept_edit.models.fingerprint import fingerprint, named_weights
+from concept_edit.models.paint import paint
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class OpenedModel:
+    """Implements `Model`. Made by `open_model`.
+
+    The text-side matrices are either read from a file (`matrices`) and handed to the pipeline when it is loaded, or
+    belong to a live pipeline from the start. Either way `weights` gives the tensors that `generate` paints with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        towers: Sequence[OpenTower],
+        *,
+        matrices: Mapping[str, Tensor] | None = None,
+        load: Callable[[], Any] | None = None,
+        pipeline: Any = None,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.towers = tuple(towers)
+        self._matrices = dict(matrices or {})
+        self._load = load
+        self._pipeline = pipeline
+        shapes = {name: tuple(weight.shape) for name, weight in self._named().items()}
+        self.sites = _sites(family, shapes, self.towers, name)
+        self.streams = _streams(self.sites, shapes)
+        _check_widths(self)
+        _check_finite(self)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex hash of the text encoders' weights and tokenizers."""
+        return fingerprint(self.towers)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the whole pipeline is in memory."""
+        return self._pipeline is not None
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline; loaded on first use, painting with the very tensors of `weights`."""
+        if self._pipeline is None:
+            assert self._load is not None
+            pipeline = self._load()
+            _adopt(getattr(pipeline, self.family.denoiser), self._matrices)
+            self._pipeline = pipeline
+        return self._pipeline
+
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
+        """Encode `prompts` into every stream, `batch_size` at a time."""
+        listed = [prompts] if isinstance(prompts, str) else list(prompts)
+        return encode(self.towers, listed, self.streams, batch_size)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Site name -> the live tensor, in the model's dtype and on its device."""
+        named = self._named()
+        return {site.name: named[site.name] for site in self.sites}
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        batch_size: int = 8,
+        progress: Callable[[int, int], None] | None = None,
+        size: int | None = None,
+    ) -> list[Image]:
+        """One image per prompt and seed; a single prompt or seed is repeated. Each image has
+        a CPU generator of its own, so it depends on its batch by rounding only.
+
+        `progress(done, total)` is called after each batch; `size` is the side in pixels (None: the model's own).
+        """
+        options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
+        return paint(
+            self.pipeline,
+            _pairs(prompts, seeds),
+            negative_prompt=self._negative(negative_prompt),
+            batch_size=batch_size,
+            progress=progress,
+            options={key: value for key, value in options.items() if value is not None},
+        )
+
+    def _negative(self, prompt: str | None) -> str | None:
+        if prompt and not self.family.negative_prompt:
+            raise ValueError(f"{self.family.title} takes no negative prompt; leave it out.")
+        return prompt
+
+    def _named(self) -> dict[str, Tensor]:
+        if self._pipeline is None:
+            return self._matrices
+        return _text_side(self.family, getattr(self._pipeline, self.family.denoiser))
+
+
+def _text_side(family: Family, denoiser: torch.nn.Module) -> dict[str, Tensor]:
+    """The live matrices that read text; a loaded PEFT adapter hides them behind `.base_layer`."""
+    named = {name.replace(".base_layer.", "."): value.detach() for name, value in denoiser.named_parameters()}
+    return {name: named[name] for name in readers_of(family, named)}
+
+
+def _adopt(denoiser: torch.nn.Module, matrices: Mapping[str, Tensor]) -> None:
+    named = dict(denoiser.named_parameters())
+    for name, tensor in matrices.items():
+        named[name].data = tensor
+
+
+def _sites(
+    family: Family, shapes: Mapping[str, tuple[int, ...]], towers: Sequence[OpenTower], name: str
+) -> tuple[Site, ...]:
+    found = readers_of(family, shapes)
+    missing = {reader.role for reader in family.readers} - {reader.role for reader in found.values()}
+    if missing:
+        raise ValueError(
+            f"{name} has no text-side matrices of role {', '.join(sorted(missing))}; "
+            f"a {family.title} denoiser has them: is the file complete?"
+        )
+    pooled = sum(tower.pooled_width for tower in towers)
+    return tuple(Site(n, r.stream, r.role, pooled if r.leading else None) for n, r in found.items())
+
+
+def _streams(sites: Sequence[Site], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    widths = {site.stream: site.columns or shapes[site.name][1] for site in sites}
+    return {name: widths[name] for name in ("text", "pooled") if name in widths}
+
+
+def _check_widths(model: OpenedModel) -> None:
+    """The encoders and the matrices must fit each other: a foreign text encoder is named here."""
+    for site in model.sites:
+        width = model.weights()[site.name].shape[1]
+        if (site.columns is None and width != model.streams[site.stream]) or width < (site.columns or 0):
+            raise ValueError(f"{site.name} of {model.name} reads {width} columns, its stream has another width.")
+    pooled = sum(tower.pooled_width for tower in model.towers)
+    given = {"pooled": pooled} | ({} if _token_width(model) is None else {"text": _token_width(model)})
+    for stream, width in model.streams.items():
+        if given.get(stream, width) != width:
+            raise ValueError(
+                f"The text encoder of {model.name} gives {given[stream]} numbers a {stream} row, "
+                f"its {model.family.denoiser} reads {width}: they do not belong together."
+            )
+
+
+def _token_width(model: OpenedModel) -> int | None:
+    """Width of a text row; None when CLIP rows alone are padded to a width that no tower sets."""
+    feeding = [tower for tower in model.towers if tower.spec.hidden is not None]
+    t5 = [tower for tower in feeding if tower.spec.kind == "t5"]
+    if any(tower.optional for tower in model.family.towers) and not t5:
+        return None
+    return sum(tower.token_width for tower in (t5 or feeding))
+
+
+def _check_finite(model: OpenedModel) -> None:
+    encoders = [(t.spec.encoder, name, w) for t in model.towers for name, w in named_weights(t.encoder)]
+    matrices = [(model.family.denoiser, name, weight) for name, weight in model.weights().items()]
+    for part, name, weight in encoders + matrices:
+        if weight.is_meta or not weight.is_floating_point():
+            raise ValueError(
+                f"{part}.{name} of {model.name} is {'not in memory' if weight.is_meta else weight.dtype}; "
+                "the editor needs plain float weights: open the model without offloading or quantisation."
+            )
+        if not torch.isfinite(weight.detach().sum(dtype=torch.float64 if weight.device.type != "mps" else None)):
+            raise ValueError(f"{part}.{name} of {model.name} holds NaN or infinite numbers: the file is damaged.")
+
+
+def _pairs(prompts: str | Sequence[str], seeds: int | Sequence[int]) -> list[tuple[str, int]]:
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
+    count = max(len(texts), len(numbers))
+    texts = texts * count if len(texts) == 1 else texts
+    numbers = numbers * count if len(numbers) == 1 else numbers
+    if not len(texts) == len(numbers) == count:
+        raise ValueError(
+            f"{len(texts)} prompts and {len(numbers)} seeds do not pair up; give as many of each, or one of either."
+        )
+    return list(zip(texts, numbers, strict=True))
