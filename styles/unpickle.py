@@ -1,7 +1,7 @@
 """Read pickled checkpoints without running anything in them.
 
-Not `pickle.Unpickler`: a small interpreter of the pickle opcodes that knows a closed table of names. Every other
-name is refused, embedded source code is never looked at, tensors become descriptions (`StoredTensor`) that are checked before a
+Not `pickle.Unpickler`: a small interpreter of the pickle opcodes that knows a closed table of names. Any other name is
+refused, embedded source code is never looked at, tensors become descriptions (`StoredTensor`) that are checked before a
 byte is touched, and the number of opcodes, the nesting, keys and sizes are bounded.
 """
 
