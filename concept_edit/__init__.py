@@ -1,3 +1,75 @@
-"""Closed-form editing of text-to-image models."""
+"""Closed-form editing of text-to-image models: erase, moderate and balance concepts without training.
+
+One vocabulary throughout. Axes: `edits` source rows, `keeps` kept rows, `tokens` of a prompt, `d_text` width of a text
+stream, `d_out` outputs of a matrix, `rank` of an edit. Nouns: Recipe (what is asked), Statistics (what the text encoder
+says about it), Edit (the answer), Diagnosis and Report (what it did).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from concept_edit.collect import collect
+    from concept_edit.diagnose import Diagnosis, diagnose
+    from concept_edit.edit import Edit, solve, solve_statistics
+    from concept_edit.models import open_model
+    from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.stats import Statistics
+
+__all__ = [
+    "Debias",
+    "Diagnosis",
+    "Edit",
+    "Erase",
+    "Moderate",
+    "Recipe",
+    "Statistics",
+    "collect",
+    "diagnose",
+    "open_model",
+    "solve",
+    "solve_statistics",
+]
+
+_HOMES = {
+    "Debias": "recipe",
+    "Diagnosis": "diagnose",
+    "Edit": "edit",
+    "Erase": "recipe",
+    "Moderate": "recipe",
+    "Recipe": "recipe",
+    "Statistics": "stats",
+    "collect": "collect",
+    "diagnose": "diagnose",
+    "open_model": "models",
+    "solve": "edit",
+    "solve_statistics": "edit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's room on first use (PEP 562), so that importing the package stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """`concept_edit.solve` is the function, also after the room of that name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,198 @@
+"""What the text encoder says about a recipe: rows of sources, goals and kept prompts, per text stream.
+
+    statistics = collect(model, recipe)          # streams the prompts; rows picked by the token rule
+    joint = statistics_a + statistics_b          # sums and unions: the order of adding does not matter
+    fewer = statistics.without("Van Gogh")
+
+Rows are held one by one, so that a concept can be taken out again, up to `ROW_BYTES`; beyond, they are held as
+`d_text x d_text` sums, so memory stays bounded for any number of prompts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import product
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from concept_edit.models.contract import Model, Site
+from concept_edit.recipe import Debias, Recipe
+from concept_edit.solve import pair_cross, row_moment
+from concept_edit.stats import Rows, Statistics, Stream, plus
+from concept_edit.tokens import PromptRows, kept_rows, paired, prompt_rows
+
+ROW_BYTES = 128 * 2**20
+"""Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
+_SUM_ROWS = 4096
+"""Rows that wait to be summed together once they are no longer held."""
+
+
+def collect(
+    model: Model, recipe: Recipe, *, batch_size: int = 32, strict: bool = False, progress: bool = False
+) -> Statistics:
+    """Encode every prompt of the recipe and pick its rows, in bounded memory.
+
+    `progress` shows a bar on stderr. `strict` refuses prompts that the tokenizer has to cut, which otherwise warn.
+
+    Raises:
+        ValueError: a prompt that is cut (strict), NaN from the encoder, a concept to balance (which `uce` does not
+            solve), or layers that the model does not have.
+    """
+    unsolved = [edit.concept for edit in recipe.edits if isinstance(edit, Debias)]
+    if unsolved:
+        raise ValueError(f"{unsolved[0]!r} is to be balanced, which the method {recipe.method!r} does not solve")
+    edited = {site.stream for site in sites_edited(model, recipe)}
+    names = [name for name in model.streams if name in edited]
+    piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
+    encoder = _Encoder(model, batch_size, strict)
+    jobs = _jobs(recipe)
+    with tqdm(total=len(jobs), desc="encoding", unit="prompt", disable=not progress) as bar:
+        for batch in _batches(jobs, batch_size):
+            known = encoder([prompt for job in batch for prompt in job.prompts])
+            for job, name in product(batch, names):
+                piles[name][job.goal is None].add(job, known, name)
+            bar.update(len(batch))
+    streams = {name: Stream(pairs.read(), kept.read()) for name, (pairs, kept) in piles.items()}
+    return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut)
+
+
+def sites_edited(model: Model, recipe: Recipe) -> tuple[Site, ...]:
+    """The matrices of `model` that the recipe changes.
+
+    Raises:
+        ValueError: an entry of `recipe.layers` that names none of them.
+    """
+    for layer in recipe.layers:
+        if not any(layer == site.role or fnmatchcase(site.name, layer) for site in model.sites):
+            roles = ", ".join(dict.fromkeys(site.role for site in model.sites))
+            raise ValueError(f"no layer of {model.name} is called {layer!r}; give a role ({roles}) or a name pattern")
+    return tuple(site for site in model.sites if recipe.edits_layer(site.name, site.role))
+
+
+Known = Mapping[str, dict[str, PromptRows]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One prompt to encode, with the goal it is paired with; kept prompts have none."""
+
+    owner: int
+    prompt: str
+    goal: str | None
+    weight: float
+    tokens: str
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return (self.prompt,) if self.goal is None else (self.prompt, self.goal)
+
+
+def _jobs(recipe: Recipe) -> list[_Job]:
+    """Under `subject` a concept's rows share its weight; elsewhere each row has it whole, as published."""
+    jobs: list[_Job] = []
+    for owner, edit in enumerate(recipe.edits):
+        assert not isinstance(edit, Debias)
+        prompts = edit.prompts()
+        weight = edit.weight / len(prompts) if recipe.tokens == "subject" else edit.weight
+        jobs.extend(_Job(owner, prompt, edit.guide, weight, recipe.tokens) for prompt in prompts)
+    return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
+
+
+def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
+    """Runs of jobs with about `size` different prompts between them."""
+    batch: list[_Job] = []
+    prompts: set[str] = set()
+    for job in jobs:
+        if batch and len(prompts | set(job.prompts)) > max(size, 2):
+            yield batch
+            batch, prompts = [], set()
+        batch.append(job)
+        prompts.update(job.prompts)
+    if batch:
+        yield batch
+
+
+class _Encoder:
+    """Encodes prompts once, keeping those last used at hand: guides that many concepts share."""
+
+    def __init__(self, model: Model, batch_size: int, strict: bool) -> None:
+        self.model, self.batch_size, self.strict = model, batch_size, strict
+        self.known: OrderedDict[str, dict[str, PromptRows]] = OrderedDict()
+        self.cut: dict[str, str] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Known:
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
+        if missing:
+            encoded = self.model.encode(missing, batch_size=self.batch_size)
+            for index, prompt in enumerate(missing):
+                self.known[prompt] = {name: prompt_rows(stream, index) for name, stream in encoded.items()}
+                self._check(prompt, [stream.cut[index] for stream in encoded.values()])
+        for prompt in prompts:
+            self.known.move_to_end(prompt)
+        while len(self.known) > max(2 * self.batch_size, len(set(prompts))):
+            self.known.popitem(last=False)
+        return self.known
+
+    def _check(self, prompt: str, cuts: Sequence[str]) -> None:
+        cut = max(cuts, key=len)
+        if cut and self.strict:
+            raise ValueError(f"{prompt!r} is longer than the tokenizer takes: {cut!r} would be cut off; shorten it")
+        if cut:
+            warnings.warn(f"{prompt!r} is longer than the tokenizer takes: {cut!r} is cut off", stacklevel=4)
+            self.cut[prompt] = cut
+        if not all(bool(stream.rows.isfinite().all()) for stream in self.known[prompt].values()):
+            raise ValueError(f"the text encoder of {self.model.name} answers {prompt!r} with NaN or infinite numbers")
+
+
+class _Pile:
+    """Rows as they come in; summed once they outgrow `ROW_BYTES`, at places that do not depend on the batches."""
+
+    def __init__(self, width: int, paired: bool) -> None:
+        self.width, self.paired = width, paired
+        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.held, self.limit = 0, ROW_BYTES // (4 * width * (1 + paired))
+        self.moment: Tensor | None = None
+        self.cross: Tensor | None = None
+
+    def add(self, job: _Job, known: Known, stream: str) -> None:
+        source = known[job.prompt][stream]
+        if job.goal is None:
+            rows = goals = source.rows[kept_rows(job.tokens, source)]
+        else:
+            goal = known[job.goal][stream]
+            rows, goals = _take(source, goal, paired(job.tokens, source, goal))
+        weight = job.weight / len(rows) if job.tokens == "subject" else job.weight
+        weights = torch.full((len(rows),), weight, dtype=torch.float64)
+        self.parts.append((rows, goals, weights, torch.full((len(rows),), job.owner)))
+        self.held += len(rows)
+        if self.held > (self.limit if self.moment is None else _SUM_ROWS):
+            self._sum()
+
+    def read(self) -> Rows:
+        if self.moment is not None and self.parts:
+            self._sum()
+        sources, goals, weights, owner = self._joined()
+        return Rows(sources, goals if self.paired else None, weights, owner, self.moment, self.cross)
+
+    def _sum(self) -> None:
+        sources, goals, weights, _ = self._joined()
+        self.moment = plus(self.moment, row_moment(sources, weights))
+        self.cross = plus(self.cross, pair_cross(sources, goals, weights)) if self.paired else None
+        self.parts, self.held = [], 0
+
+    def _joined(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if not self.parts:
+            none = torch.zeros(0, self.width)
+            return none, none, torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.long)
+        sources, goals, weights, owner = (torch.cat(part) for part in zip(*self.parts, strict=True))
+        return sources, goals, weights, owner
+
+
+def _take(source: PromptRows, goal: PromptRows, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    return source.rows[[s for s, _ in pairs]], goal.rows[[g for _, g in pairs]]

@@ -1,0 +1,273 @@
+"""The answer to a recipe: a pair of factors per text stream, that changes every matrix reading the stream.
+
+    edit = solve(model, recipe)
+    with edit.applied(model, strength=0.8):
+        images = model.generate(["a village by Van Gogh"], seeds=[0])
+    edit.save("edit.safetensors")
+
+W' = W + strength · (W left) right. The factors know the text encoder and no denoiser: one edit serves every checkpoint
+that shares the encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import concept_edit
+from concept_edit.collect import collect, sites_edited
+from concept_edit.files import read_tensors, write_tensors
+from concept_edit.models.contract import Model, Site
+from concept_edit.recipe import Recipe
+from concept_edit.solve import Factors, change, solve_problem
+from concept_edit.stats import Statistics, Stream
+
+_FORMAT = "concept-edit 1"
+_STATISTICS = "statistics."
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A solved recipe. Frozen; made by `solve`, `solve_statistics` or `Edit.load`."""
+
+    recipe: Recipe
+    """What was asked."""
+    factors: Mapping[str, Factors]
+    """Stream -> left (d_text x rank) and right (rank x d_text), float32."""
+    counts: Mapping[str, tuple[int, ...] | None]
+    """Stream -> how many rank rows each concept has, in order; None where the edit was compressed to rank d_text."""
+    model: str
+    """Name of the model whose text encoder it was solved on."""
+    fingerprint: str
+    """Of that text encoder's weights and tokenizer."""
+    statistics: Statistics | None = None
+    """What it was solved from; a loaded edit has it if it was saved with it."""
+    toolkit: str = ""
+    """Version of the toolkit that solved it."""
+
+    @property
+    def concepts(self) -> tuple[str, ...]:
+        """The concepts it changes."""
+        return self.recipe.concepts
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Roles or name patterns of the matrices it changes; empty for all."""
+        return self.recipe.layers
+
+    def rank(self, stream: str) -> int:
+        """Rank rows of a stream's factors."""
+        return self.factors[stream].rank
+
+    def rows(self, stream: str) -> tuple[str, ...] | None:
+        """The concept each rank row came from; None where the edit was compressed to rank d_text."""
+        counts = self.counts[stream]
+        if counts is None:
+            return None
+        return tuple(concept for concept, n in zip(self.concepts, counts, strict=True) for _ in range(n))
+
+    def sites(self, model: Model) -> tuple[Site, ...]:
+        """The matrices of `model` that it changes."""
+        return tuple(site for site in sites_edited(model, self.recipe) if site.stream in self.factors)
+
+    def delta(self, model: Model) -> dict[str, Float[Tensor, "d_out d_in"]]:
+        """Matrix name -> dense ΔW at strength 1, float32, in the matrix's full shape.
+
+        Raises:
+            ValueError: a model with another text encoder.
+        """
+        weights, deltas = model.weights(), {}
+        for site, read in self._readers(model):
+            deltas[site.name] = torch.zeros_like(weights[site.name], dtype=torch.float32)
+            deltas[site.name][:, : site.columns] = read(weights[site.name][:, : site.columns])
+        return deltas
+
+    @contextmanager
+    def applied(self, model: AnyModel, strength: float = 1.0) -> Iterator[AnyModel]:
+        """Change the model's matrices inside a `with` block, and put the very same bits back after it.
+
+        Blocks nest: the inner edit acts on what the outer one made. `strength` 0 leaves the model as it is.
+
+        Raises:
+            ValueError: a model with another text encoder, NaN in its weights or an overflow; nothing is changed then.
+        """
+        before = self._write(model, strength)
+        try:
+            yield model
+        finally:
+            _restore(model.weights(), before)
+
+    def merge_into(self, model: Model, strength: float = 1.0) -> None:
+        """Change the model's matrices for good; each is rounded once to its own dtype.
+
+        Raises:
+            ValueError: as `applied`; nothing is changed then.
+        """
+        self._write(model, strength)
+
+    def without(self, *concepts: str, model: Model | None = None) -> Edit:
+        """The edit of the same recipe without these concepts, solved anew from the statistics, or from `model`.
+
+        Raises:
+            ValueError: a concept it does not change, or neither statistics nor a model to solve from.
+        """
+        if model is not None:
+            return solve(model, self.recipe.without(*concepts))
+        return solve_statistics(self._statistics("taking a concept out").without(*concepts))
+
+    def __add__(self, other: Edit) -> Edit:
+        """The joint edit, solved from both statistics; the order of adding does not matter.
+
+        Raises:
+            ValueError: an edit without statistics, another text encoder or settings, a concept changed in two ways.
+        """
+        if not isinstance(other, Edit):
+            return NotImplemented
+        return solve_statistics(self._statistics("adding edits") + other._statistics("adding edits"))
+
+    def save(self, path: str | os.PathLike[str], *, statistics: bool = False) -> None:
+        """Write a safetensors file; the old one stays until the new one is whole.
+
+        `statistics` also writes what it was solved from, so that the loaded edit can be added to and taken from.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        tensors = {f"{name}.{side}": getattr(f, side) for name, f in self.factors.items() for side in f._fields}
+        header: dict[str, Any] = {"format": _FORMAT, "toolkit": self.toolkit, "model": self.model}
+        header |= {"text_encoder": self.fingerprint, "ridge": self.recipe.ridge}
+        header |= {"recipe": json.loads(self.recipe.compact()), "counts": dict(self.counts)}
+        if statistics:
+            held = self._statistics("saving them")
+            header["statistics"] = held.header()
+            tensors |= {_STATISTICS + name: value for name, value in held.tensors().items()}
+        write_tensors(path, tensors, header)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Edit:
+        """Read an edit file.
+
+        Raises:
+            ValueError: a pickle, a truncated or foreign file, or factors that do not fit; the message names the file.
+            OSError: the file cannot be read.
+        """
+        tensors, header = read_tensors(path, _FORMAT)
+        try:
+            return _read(tensors, header)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a whole edit file ({error}); solve or fetch it again") from error
+
+    def _readers(self, model: Model) -> Iterator[tuple[Site, Callable[[Tensor], Tensor]]]:
+        """Each matrix it changes, with the function W -> W A in float32."""
+        self._check(model)
+        ready: dict[tuple[str, torch.device], Callable[[Tensor], Tensor]] = {}
+        weights = model.weights()
+        for site in self.sites(model):
+            key = (site.stream, weights[site.name].device)
+            if key not in ready:
+                ready[key] = change(self.factors[site.stream], weights[site.name].device)
+            yield site, ready[key]
+
+    def _write(self, model: Model, strength: float) -> dict[str, Tensor]:
+        """Change the matrices and return copies of what they were; after any failure they are what they were."""
+        if not math.isfinite(strength):
+            raise ValueError(f"strength {strength} is not a number to multiply by; 0 is the original, 1 the whole edit")
+        weights, before = model.weights(), dict[str, Tensor]()
+        try:
+            for site, read in self._readers(model):
+                if strength != 0 and self.rank(site.stream):
+                    weight = weights[site.name]
+                    before[site.name] = weight.detach().clone()
+                    _change(weight, site, strength * read(weight[:, : site.columns]))
+        except BaseException:
+            _restore(weights, before)
+            raise
+        return before
+
+    def _check(self, model: Model) -> None:
+        if self.fingerprint != model.fingerprint:
+            raise ValueError(
+                f"the edit was solved on the text encoder of {self.model} ({self.fingerprint[:12]}), "
+                f"and {model.name} has another ({model.fingerprint[:12]}); solve the recipe on {model.name}"
+            )
+
+    def _statistics(self, what: str) -> Statistics:
+        if self.statistics is None:
+            raise ValueError(
+                f"{what} needs the statistics the edit was solved from, and its file was saved without them; "
+                "solve its recipe anew, or save edits with statistics=True"
+            )
+        return self.statistics
+
+
+def solve(model: Model, recipe: Recipe, *, batch_size: int = 32, strict: bool = False, progress: bool = False) -> Edit:
+    """Collect the recipe's statistics from the model's text encoder and solve them: `collect`, `solve_statistics`.
+
+    Raises:
+        ValueError: as these two.
+    """
+    return solve_statistics(collect(model, recipe, batch_size=batch_size, strict=strict, progress=progress))
+
+
+def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Edit:
+    """The edit that answers the statistics' recipe, or `recipe` with the same concepts and other scales.
+
+    One factorisation per text stream, in float64 on the CPU; the same statistics give the same bits.
+
+    Raises:
+        ValueError: a recipe about other prompts, or a ridge too small for the rows.
+    """
+    recipe = statistics.recipe if recipe is None else recipe
+    for name in ("edits", "kept", "tokens", "layers"):
+        if getattr(recipe, name) != getattr(statistics.recipe, name):
+            raise ValueError(f"the statistics were collected for other {name}; collect the new recipe")
+    factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in statistics.streams.items()}
+    counts = {name: _counts(stream, len(recipe.edits)) for name, stream in statistics.streams.items()}
+    held = replace(statistics, recipe=recipe)
+    version = concept_edit.__version__
+    return Edit(recipe, factors, counts, statistics.model, statistics.fingerprint, held, version)
+
+
+def _counts(stream: Stream, edits: int) -> tuple[int, ...] | None:
+    if stream.pairs.summed or len(stream.pairs.owner) > stream.width:
+        return None
+    return tuple(stream.pairs.owner.bincount(minlength=edits).tolist())
+
+
+def _change(weight: Tensor, site: Site, delta: Tensor) -> None:
+    """Add in float32, round once, and write."""
+    new = (weight[:, : site.columns].float() + delta).to(weight.dtype)
+    if not bool(torch.isfinite(new).all()):
+        raise ValueError(f"{site.name} holds NaN or infinite numbers, or would with this edit; nothing was changed")
+    with torch.no_grad():
+        weight[:, : site.columns].copy_(new)
+
+
+def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, weight in before.items():
+            weights[name].copy_(weight)
+
+
+def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Edit:
+    recipe = Recipe.model_validate(header["recipe"])
+    counts = {name: None if n is None else tuple(n) for name, n in header["counts"].items()}
+    factors = {name: Factors(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in counts}
+    for name, (left, right) in factors.items():
+        if left.shape != right.T.shape or not bool(left.isfinite().all() & right.isfinite().all()):
+            raise ValueError(f"the factors of the stream {name!r} do not fit each other or hold NaN")
+    held = None
+    if "statistics" in header:
+        parts = {name.removeprefix(_STATISTICS): t for name, t in tensors.items() if name.startswith(_STATISTICS)}
+        held = Statistics.read(parts, header["statistics"])
+    return Edit(recipe, factors, counts, header["model"], header["text_encoder"], held, header["toolkit"])
