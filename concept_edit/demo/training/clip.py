@@ -1,0 +1,96 @@
+"""The CLIP towers, trained contrastively on the drawings and their captions.
+
+    python -m concept_edit.demo.training.clip --root work/demo
+
+The text tower becomes the pipeline's text encoder, the image tower gives the CLIP score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from . import captions, data, loop
+from .pictures import moved, stack
+
+WIDTH = 256
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 77,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "hidden_size": 192,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": 64,
+        "patch_size": 8,
+    }
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
+
+
+class Contrast(nn.Module):
+    """Symmetric InfoNCE (Radford et al. 2021, fig. 3); equal captions in a batch count as the same answer."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, ids: Tensor, mask: Tensor, pictures: Tensor, same: Tensor) -> Tensor:
+        logits = self.clip(input_ids=ids, attention_mask=mask, pixel_values=pictures).logits_per_text
+        goal = same / same.sum(dim=1, keepdim=True)
+        return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("work/demo"))
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    args = parser.parse_args()
+    tokenizer = CLIPTokenizer.from_pretrained(args.root / "tokenizer")
+    rows = data.load(args.root)
+    drawings = stack(args.root, rows)
+    named = [i for i, row in enumerate(rows) if row.concept]
+    wide = [i for i, row in enumerate(rows) if not row.concept] or named
+
+    def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
+        rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
+        two_thirds = 2 * args.batch // 3
+        chosen = rng.sample(named, two_thirds) + rng.sample(wide, args.batch - two_thirds)
+        texts = [captions.full(rows[i], rng, styled=rng.random() < 0.75) for i in chosen]
+        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        same = torch.tensor([[float(a == b) for b in texts] for a in texts])
+        return model(tokens.input_ids, tokens.attention_mask, moved(drawings[chosen], generator), same)
+
+    schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=100, ema=0.99, weight_decay=0.05)
+    model = loop.run(Contrast(build(tokenizer)), loss, schedule, args.root / "clip")
+    model.clip.save_pretrained(args.root / "clip/transformers")
+    pictures = moved(drawings[named], torch.Generator().manual_seed(2**31 + 1))
+    texts = [captions.full(rows[i], random.Random(i), styled=True) for i in named]
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model.clip(tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pictures)
+    right = (logits.logits_per_image.argmax(1) == torch.arange(len(named))).float().mean()
+    print(f"picture -> its caption among {len(named)}: {right:.3f}")
+
+
+if __name__ == "__main__":
+    main()
