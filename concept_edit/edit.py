@@ -80,6 +80,18 @@ class Edit:
         """The matrices of `model` that it changes."""
         return tuple(site for site in sites_edited(model, self.recipe) if site.stream in self.factors)
 
+    def check(self, model: Model) -> None:
+        """Refuse a model that this edit was not solved for.
+
+        Raises:
+            ValueError: a model with another text encoder; both are named.
+        """
+        if self.fingerprint != model.fingerprint:
+            raise ValueError(
+                f"the edit was solved on the text encoder of {self.model} ({self.fingerprint[:12]}), "
+                f"and {model.name} has another ({model.fingerprint[:12]}); solve the recipe on {model.name}"
+            )
+
     def delta(self, model: Model) -> dict[str, Float[Tensor, "d_out d_in"]]:
         """Matrix name -> dense ΔW at strength 1, float32, in the matrix's full shape.
 
@@ -169,7 +181,7 @@ class Edit:
 
     def _readers(self, model: Model) -> Iterator[tuple[Site, Callable[[Tensor], Tensor]]]:
         """Each matrix it changes, with the function W -> W A in float32."""
-        self._check(model)
+        self.check(model)
         ready: dict[tuple[str, torch.device], Callable[[Tensor], Tensor]] = {}
         weights = model.weights()
         for site in self.sites(model):
@@ -193,13 +205,6 @@ class Edit:
             _restore(weights, before)
             raise
         return before
-
-    def _check(self, model: Model) -> None:
-        if self.fingerprint != model.fingerprint:
-            raise ValueError(
-                f"the edit was solved on the text encoder of {self.model} ({self.fingerprint[:12]}), "
-                f"and {model.name} has another ({model.fingerprint[:12]}); solve the recipe on {model.name}"
-            )
 
     def _statistics(self, what: str) -> Statistics:
         if self.statistics is None:

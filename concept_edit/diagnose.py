@@ -1,0 +1,221 @@
+"""What an edit does to the text side, without painting an image: is the concept gone, is everything else where it was.
+
+    print(diagnose(model, edit, held_out=["Rembrandt"]).table())
+
+It catches the edit that paints noise before a single image is sampled. Lengths are measured as the matrices see them:
+‖x‖² stands for Σ ‖W x‖² over every matrix W that reads the stream, one d_text x d_text product G = Σ WᵀW.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from concept_edit.collect import collect
+from concept_edit.edit import Edit
+from concept_edit.models.contract import Model
+from concept_edit.recipe import Debias, Recipe, normal
+from concept_edit.solve import moment_matrix
+from concept_edit.stats import Rows, Stream
+
+CAPTIONS = (
+    "a photo of a dog in the park",
+    "two people riding bicycles down a street",
+    "a bowl of fruit on a wooden table",
+    "a red car parked in front of a house",
+    "a woman reading a book by the window",
+    "a plate of food with vegetables",
+    "an old train crossing a bridge",
+    "a group of children playing football",
+    "a painting of a boat on the sea",
+    "a black and white picture of a city at night",
+)
+"""Plain captions that no edit should move."""
+_MOST = 100
+"""Concepts looked at one by one; of longer recipes the first so many."""
+_SITES = 32
+"""Matrices per stream that make up G, evenly spaced; lengths are ratios, and more change them little."""
+_REVIVAL_RIDGE = 1e-3
+"""r of RECE's regularised inverse, relative to the mean eigenvalue of JᵀGJ."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured figure and what it says."""
+
+    name: str
+    """What was measured."""
+    stream: str
+    """The text stream it was measured in."""
+    subject: str
+    """The prompt it is about; the worst one where several were measured."""
+    value: float
+    """The figure; lengths are relative (0.1 is 10 %)."""
+    warn: float | None
+    """From here on worth a look."""
+    bad: float | None
+    """From here on the edit should not be used as it is."""
+
+    @property
+    def verdict(self) -> str:
+        """`good`, `look` or `bad`; `-` where the figure alone says neither."""
+        if self.warn is None or self.bad is None:
+            return "-"
+        return "bad" if not self.value < self.bad else "look" if self.value >= self.warn else "good"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All checks of an edit."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of all."""
+        found = {check.verdict for check in self.checks}
+        return next((verdict for verdict in ("bad", "look") if verdict in found), "good")
+
+    def table(self) -> str:
+        """Every check as a line of text."""
+        head = ("check", "stream", "worst at", "value", "look from", "bad from", "verdict")
+        body = [(c.name, c.stream, c.subject, _n(c.value), _n(c.warn), _n(c.bad), c.verdict) for c in self.checks]
+        widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
+        return "\n".join(
+            "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True)).rstrip() for row in (head, *body)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, for JSON."""
+        return {"verdict": self.verdict, "checks": [asdict(c) | {"verdict": c.verdict} for c in self.checks]}
+
+
+def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress: bool = False) -> Diagnosis:
+    """Measure an edit on the text side of `model`: seconds, no image.
+
+    Per text stream: how much of each erased concept is left, ‖J c − t‖ / ‖c − t‖; drift ‖A k‖ / ‖k‖ of kept prompts, of
+    `held_out` prompts, of plain captions, of the empty prompt's first row (BOS in CLIP) and of the rows after it; how
+    far an attacker must move an embedding to revive a concept (RECE, Gong et al., ECCV 2024); the condition number of
+    M, rank, and ‖ΔW‖ / ‖W‖.
+
+    Raises:
+        ValueError: a model with another text encoder.
+    """
+    edit.check(model)
+    statistics = edit.statistics or collect(model, edit.recipe, progress=progress)
+    erased = collect(model, _first(edit.recipe))
+    drifts = _drift_rows(model, edit.recipe, held_out)
+    checks: list[Check] = []
+    for name, stream in statistics.streams.items():
+        lens = _Lens(edit, model, name)
+        checks += lens.erasure(erased.streams[name].pairs, erased.recipe.concepts)
+        checks += [lens.drift(kind, rows[name], prompts) for kind, prompts, rows in drifts]
+        checks += lens.null_drift(model)
+        checks += lens.numbers(stream, edit.recipe)
+    return Diagnosis(tuple(checks))
+
+
+class _Lens:
+    """Sees rows of one stream as its matrices see them, before and after the edit."""
+
+    def __init__(self, edit: Edit, model: Model, name: str) -> None:
+        self.name, self.rank = name, edit.rank(name)
+        self.change = edit.factors[name].dense()
+        weights = model.weights()
+        sites = [site for site in edit.sites(model) if site.stream == name]
+        seen = [weights[site.name][:, : site.columns].float() for site in sites[:: math.ceil(len(sites) / _SITES)]]
+        self.gram = torch.stack([(w.T @ w).cpu() for w in seen]).double().sum(0)
+
+    def squares(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, " rows"]:
+        """Σ ‖W r‖² of each row."""
+        return ((rows @ self.gram) * rows).sum(dim=1).clamp(min=0)
+
+    def worst(self, top: Tensor, bottom: Tensor, owner: Tensor, names: Sequence[str]) -> tuple[float, str]:
+        """The largest length of `top` over that of `bottom`, row by row of an owner together, and whose it is."""
+        sums = [
+            torch.zeros(len(names), dtype=torch.float64).index_add(0, owner, self.squares(x)) for x in (top, bottom)
+        ]
+        ratios = (sums[0] / sums[1].clamp(min=1e-30)).sqrt()
+        return float(ratios.max()), names[int(ratios.argmax())]
+
+    def erasure(self, pairs: Rows, concepts: Sequence[str]) -> list[Check]:
+        """What is left of each concept, and how near an embedding lies that brings it back."""
+        if not len(pairs.sources) or pairs.goals is None:
+            return []
+        c, t = pairs.sources.double(), pairs.goals.double()
+        left, concept = self.worst(c + c @ self.change.T - t, c - t, pairs.owner, concepts)
+        near, nearest = self._revival(c, pairs.owner, concepts)
+        return [
+            Check("erased concept left", self.name, concept, left, 0.1, 0.3),
+            Check("revival distance", self.name, nearest, near, None, None),
+        ]
+
+    def _revival(self, c: Tensor, owner: Tensor, concepts: Sequence[str]) -> tuple[float, str]:
+        """‖c' − c‖ / ‖c‖ of RECE's c' = (JᵀGJ + rI)⁻¹ JᵀG c with J = I + A, at its smallest."""
+        jacobian = torch.eye(len(self.change), dtype=torch.float64) + self.change
+        normal = jacobian.T @ self.gram @ jacobian
+        normal.diagonal().add_(_REVIVAL_RIDGE * normal.diagonal().mean())
+        revived = torch.linalg.solve(normal, jacobian.T @ self.gram @ c.T).T
+        ratios = (revived - c).norm(dim=1) / c.norm(dim=1).clamp(min=1e-30)
+        return float(ratios.min()), concepts[int(owner[ratios.argmin()])]
+
+    def drift(self, kind: str, rows: Rows, prompts: Sequence[str]) -> Check:
+        """How far the prompt moves that moves most."""
+        k = rows.sources.double()
+        value, prompt = self.worst(k @ self.change.T, k, rows.owner, prompts)
+        return Check(f"drift of {kind}", self.name, prompt, value, 0.1, 0.3)
+
+    def null_drift(self, model: Model) -> list[Check]:
+        """How far the unconditional branch moves: the empty prompt's first row, and the rows after it."""
+        rows = model.encode([""])[self.name].rows[0].double()
+        parts = [("first row", rows[:1]), ("other rows", rows[1:])]
+        return [
+            Check("drift of the empty prompt", self.name, part, self._ratio(k), 0.05, 0.2)
+            for part, k in parts
+            if len(k)
+        ]
+
+    def numbers(self, stream: Stream, recipe: Recipe) -> list[Check]:
+        """Condition number of M, rank, and the size of the change."""
+        size = float((torch.trace(self.change.T @ self.gram @ self.change) / torch.trace(self.gram)).sqrt())
+        spectrum = torch.linalg.eigvalsh(moment_matrix(stream.problem(recipe)))
+        condition = float(spectrum[-1] / spectrum[0].clamp(min=1e-300))
+        return [
+            Check("size of the change", self.name, "all matrices", size, 0.3, 0.6),
+            Check("condition number", self.name, "M", condition, 1e9, 1e12),
+            Check("rank", self.name, f"of {stream.width}", float(self.rank), None, None),
+        ]
+
+    def _ratio(self, k: Tensor) -> float:
+        return float((self.squares(k @ self.change.T).sum() / self.squares(k).sum().clamp(min=1e-30)).sqrt())
+
+
+def _first(recipe: Recipe) -> Recipe:
+    """The first concepts of the recipe alone, with its token rule."""
+    edits = tuple(edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias))
+    return Recipe(edits=edits, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
+
+
+def _drift_rows(
+    model: Model, recipe: Recipe, held_out: Sequence[str]
+) -> list[tuple[str, tuple[str, ...], dict[str, Rows]]]:
+    """Kind, prompts and rows per stream of everything that should stay where it is."""
+    kinds = (("kept prompts", recipe.preserve), ("held-out prompts", held_out), ("plain captions", CAPTIONS))
+    found = []
+    for kind, prompts in kinds:
+        different = tuple({normal(prompt): prompt for prompt in prompts if prompt.strip()}.values())[:_MOST]
+        if different:
+            kept = Recipe(preserve=different, tokens="subject", layers=recipe.layers, keep_null=False)
+            streams = collect(model, kept).streams
+            found.append((kind, different, {name: stream.kept for name, stream in streams.items()}))
+    return found
+
+
+def _n(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
