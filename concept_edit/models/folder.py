@@ -33,8 +33,20 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
     matrices = {key: value.to(place.device, dtype) for key, value in weights.read(names).items()}
     towers = [_tower(folder, spec, place, dtype) for spec in family.towers if _present(folder, spec, index, family)]
     return OpenedModel(
-        name, family, towers, matrices=matrices, load=lambda: _pipeline(folder, family, towers, index, place, dtype)
+        name,
+        family,
+        towers,
+        matrices=matrices,
+        load=lambda: _pipeline(folder, family, towers, index, place, dtype),
+        defaults=_generation(folder),
     )
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    """Steps and guidance the model's makers chose, when the folder says so."""
+    path = folder / "generation.json"
+    chosen = read_json(path) if path.is_file() else {}
+    return {name: chosen[name] for name in ("num_inference_steps", "guidance_scale") if name in chosen}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class OpenedModel:
         matrices: Mapping[str, Tensor] | None = None,
         load: Callable[[], Any] | None = None,
         pipeline: Any = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.family = family
@@ -42,6 +43,7 @@ class OpenedModel:
         self._matrices = dict(matrices or {})
         self._load = load
         self._pipeline = pipeline
+        self._defaults = dict(defaults or {})
         shapes = {name: tuple(weight.shape) for name, weight in self._named().items()}
         self.sites = _sites(family, shapes, self.towers, name)
         self.streams = _streams(self.sites, shapes)
@@ -94,6 +96,7 @@ class OpenedModel:
         a CPU generator of its own, so it depends on its batch by rounding only.
 
         `progress(done, total)` is called after each batch; `size` is the side in pixels (None: the model's own).
+        Steps and guidance left out are the model's own (`generation.json` in its folder), else the pipeline's.
         """
         options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
         return paint(
@@ -102,7 +105,7 @@ class OpenedModel:
             negative_prompt=self._negative(negative_prompt),
             batch_size=batch_size,
             progress=progress,
-            options={key: value for key, value in options.items() if value is not None},
+            options=self._defaults | {key: value for key, value in options.items() if value is not None},
         )
 
     def _negative(self, prompt: str | None) -> str | None:
