@@ -131,8 +131,8 @@ class Ablation:
     def changes(
         self,
         name: str,
-        channels: Int[Tensor, units],
-        values: Float[Tensor, units],
+        channels: Int[Tensor, " units"],
+        values: Float[Tensor, " units"],
         *,
         feature: bool = False,
         pause: Callable[[], None] | None = None,

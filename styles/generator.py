@@ -75,6 +75,11 @@ class Generator(nn.Module):
         """Where the weights are."""
         return self.mapping.w_avg.device  # type: ignore[return-value]
 
+    @property
+    def edited(self) -> bool:
+        """Whether edits of `turned` are in force."""
+        return bool(self._edits)
+
     def layer(self, name: str) -> Layer:
         """The layer of that name, or ValueError listing the names there are."""
         for layer in self.layers:
