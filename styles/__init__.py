@@ -1,1 +1,101 @@
-"""Find the StyleGAN units behind a marked region, and turn them."""
+"""Find the StyleGAN units behind a marked region, and turn them.
+
+    z -> map -> w -> styles -> synthesize -> image;  mask + images -> rank_units -> Ranking -> turned -> image, sweep
+
+Axes: batch (images), channels, h, w; layers (rows of w), d_z, d_w; units (all (layer, channel) pairs). Images are
+float32 display values in [-1, 1], masks floats in [0, 1].
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from styles.checkpoint import convert, load_generator, save_generator
+    from styles.generator import Generator, Layer
+    from styles.layers import GeneratorConfig
+    from styles.modulate import (
+        Statistics,
+        UnitEdit,
+        light_layer,
+        mixed,
+        relit,
+        style_statistics,
+        sweep,
+        to_display,
+        to_linear,
+        turned,
+    )
+    from styles.pictures import contact_sheet, grid, save_sweep, to_pil
+    from styles.rank import rank_units
+    from styles.ranking import Ranking, Row
+    from styles.search import RankingCancelledError
+    from styles.unpickle import UnsafeFileError
+
+_HOMES = {
+    "Generator": "generator",
+    "GeneratorConfig": "layers",
+    "Layer": "generator",
+    "Ranking": "ranking",
+    "RankingCancelledError": "search",
+    "Row": "ranking",
+    "Statistics": "modulate",
+    "UnitEdit": "modulate",
+    "UnsafeFileError": "unpickle",
+    "contact_sheet": "pictures",
+    "convert": "checkpoint",
+    "grid": "pictures",
+    "light_layer": "modulate",
+    "load_generator": "checkpoint",
+    "mixed": "modulate",
+    "rank_units": "rank",
+    "relit": "modulate",
+    "save_generator": "checkpoint",
+    "save_sweep": "pictures",
+    "style_statistics": "modulate",
+    "sweep": "modulate",
+    "to_display": "modulate",
+    "to_linear": "modulate",
+    "to_pil": "pictures",
+    "turned": "modulate",
+}
+
+__all__ = [
+    "Generator",
+    "GeneratorConfig",
+    "Layer",
+    "Ranking",
+    "RankingCancelledError",
+    "Row",
+    "Statistics",
+    "UnitEdit",
+    "UnsafeFileError",
+    "contact_sheet",
+    "convert",
+    "grid",
+    "light_layer",
+    "load_generator",
+    "mixed",
+    "rank_units",
+    "relit",
+    "save_generator",
+    "save_sweep",
+    "style_statistics",
+    "sweep",
+    "to_display",
+    "to_linear",
+    "to_pil",
+    "turned",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Public names are loaded on first use, so that `import styles` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'styles' has no attribute {name!r}")
+    return getattr(import_module(f"styles.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

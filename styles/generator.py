@@ -6,6 +6,7 @@ input channel of a modulated convolution or of a tRGB layer, named like ("b32.co
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -80,6 +81,16 @@ class Generator(nn.Module):
         """Whether edits of `turned` are in force."""
         return bool(self._edits)
 
+    @contextlib.contextmanager
+    def with_edits(self, edits: Sequence[StyleEdit]) -> Iterator[None]:
+        """Apply edits, after those already in force, to every image synthesised inside the block."""
+        kept = self._edits
+        self._edits = (*kept, *edits)
+        try:
+            yield
+        finally:
+            self._edits = kept
+
     def layer(self, name: str) -> Layer:
         """The layer of that name, or ValueError listing the names there are."""
         for layer in self.layers:
@@ -132,7 +143,7 @@ class Generator(nn.Module):
             raise ValueError(f"class_labels fit {len(rows)} images of {self.config.c_dim} classes, z has {batch} rows.")
         return rows.float()
 
-    def _check_w(self, w: Tensor) -> Float[Tensor, "batch layers d_w"]:
+    def full_w(self, w: Tensor) -> Float[Tensor, "batch layers d_w"]:
         if w.ndim == 2:
             w = w[:, None].expand(-1, self.num_ws, -1)
         if w.ndim != 3 or w.shape[1:] != (self.num_ws, self.config.w_dim):
@@ -143,7 +154,7 @@ class Generator(nn.Module):
 
     def styles(self, w: Tensor) -> dict[str, Float[Tensor, "batch channels"]]:
         """The value of every unit: the raw affine outputs, layer by layer. Edits of `turned` are not applied."""
-        w = self._check_w(w)
+        w = self.full_w(w)
         return {layer.name: self.module(layer.name).affine(w[:, layer.w_index]) for layer in self.layers}
 
     def synthesize(self, w: Tensor, *, noise: Noise = "const") -> Float[Tensor, "batch rgb h w"]:
@@ -225,6 +236,9 @@ class StyleEdit:
     def apply(self, style: Tensor, own: Tensor) -> Tensor:
         """The style after the edit; the input is left alone."""
         now, values = style[:, self.channels], self.values.to(style)
+        for name, given in (("values", self.values), ("a mask", self.mask)):
+            if given is not None and len(given) not in (1, len(style)):
+                raise ValueError(f"an edit has {name} for {len(given)} images; give 1 or {len(style)}, one per image.")
         changed = {"set": values.expand_as(now), "scale": now * values, "shift": now + values}[self.how]
         style = style.clone()
         style[:, self.channels] = changed
