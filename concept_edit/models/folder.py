@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, Tower, family_of, readers_of
-from concept_edit.models.opened import OpenedModel
+from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.weights_files import part, variant_of
@@ -31,7 +32,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
     stored = weights.dtype(names[0]) if names else torch.float32
     dtype = place.precision(stored)
     matrices = {key: value.to(place.device, dtype) for key, value in weights.read(names).items()}
-    towers = [_tower(folder, spec, place, dtype) for spec in family.towers if _present(folder, spec, index, family)]
+    towers = [tower_in(folder, spec, place, dtype) for spec in family.towers if _present(folder, spec, index, family)]
     return OpenedModel(
         name,
         family,
@@ -39,6 +40,8 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         matrices=matrices,
         load=lambda: _pipeline(folder, family, towers, index, place, dtype),
         defaults=_generation(folder),
+        origin=Origin(folder, {key: key for key in names}),
+        layers=layers_of(config),
     )
 
 
@@ -47,6 +50,12 @@ def _generation(folder: Path) -> dict[str, Any]:
     path = folder / "generation.json"
     chosen = read_json(path) if path.is_file() else {}
     return {name: chosen[name] for name in ("num_inference_steps", "guidance_scale") if name in chosen}
+
+
+def layers_of(config: Mapping[str, Any]) -> int:
+    """Residual blocks a level of a UNet has, from its configuration."""
+    layers = config.get("layers_per_block", 2)
+    return layers if isinstance(layers, int) else 2
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -69,7 +78,8 @@ def _present(folder: Path, spec: Tower, index: dict[str, Any], family: Family) -
     return listed
 
 
-def _tower(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) -> OpenTower:
+def tower_in(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) -> OpenTower:
+    """One text encoder with its tokenizer, from a diffusers folder."""
     import transformers
 
     where = folder / spec.encoder

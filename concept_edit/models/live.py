@@ -6,6 +6,7 @@ from typing import Any
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, family_of
+from concept_edit.models.folder import layers_of
 from concept_edit.models.opened import OpenedModel
 
 
@@ -21,7 +22,8 @@ def open_live(pipeline: Any) -> OpenedModel:
     family = family_of(kind, getattr(denoiser, "config", {}))
     if getattr(pipeline, family.denoiser, None) is None:
         raise ValueError(f"This {kind} has no {family.denoiser}; give a complete {family.title} pipeline.")
-    return OpenedModel(_name(pipeline, kind), family, _towers(pipeline, family), pipeline=pipeline)
+    layers = layers_of(getattr(denoiser, "config", {}))
+    return OpenedModel(_name(pipeline, kind), family, _towers(pipeline, family), pipeline=pipeline, layers=layers)
 
 
 def _name(pipeline: Any, kind: str) -> str:

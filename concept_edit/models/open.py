@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_edit.models.folder import open_folder
+from concept_edit.models.hub import hub_folder, is_hub_id
 from concept_edit.models.live import is_pipeline, open_live
 from concept_edit.models.opened import OpenedModel
+from concept_edit.models.placement import placement
+from concept_edit.models.single_file import open_single_file
+from concept_edit.models.weights_files import PICKLED
 
 if TYPE_CHECKING:
     import torch
 
 
-def open_model(source: Any, *, device: str = "cpu", dtype: torch.dtype | str | None = None) -> OpenedModel:
+def open_model(
+    source: Any,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | str | None = None,
+    companion: str | Path | None = None,
+) -> OpenedModel:
     """Open a text-to-image model for editing.
 
     `source`: "demo" (the embedded model), a hub id, a diffusers folder, a single `.safetensors` file in its family's
     original layout, or a live diffusers pipeline (which stays on its device and in its dtype).
     `device`: "cpu", "cuda", "cuda:1", "mps". `dtype`: "float32", "float16", "bfloat16"; None keeps the file's, but
     opens half precision in float32 on the CPU, where half is slow and less exact.
+    `companion`: a diffusers folder or hub id that has what a single file lacks: text encoders, tokenizers, autoencoder,
+    or the configuration of an unusual architecture.
     Raises ValueError naming what is wrong with the source and what to do.
     """
     if is_pipeline(source):
         return open_live(source)
-    from concept_edit.models.folder import open_folder
-    from concept_edit.models.placement import placement
-
-    place = placement(device, dtype)
-    if isinstance(source, str) and source == "demo":
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(f"{type(source).__name__} is no model; give a name, a path or a diffusers pipeline.")
+    place, path = placement(device, dtype), Path(source)
+    if str(source) == "demo":
         from concept_edit import demo
 
         return open_folder(Path(demo.folder()), place, name="demo")
-    path = Path(source)
     if path.is_dir():
         return open_folder(path, place, name=str(source))
-    raise ValueError(f"{source} is neither 'demo', a diffusers folder nor a live pipeline.")
+    if path.is_file() or path.suffix in (".safetensors", *PICKLED):
+        return open_single_file(path, place, companion=None if companion is None else _folder(companion))
+    return open_folder(_folder(source), place, name=str(source))
+
+
+def _folder(source: str | os.PathLike[str]) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    if not is_hub_id(str(source)):
+        raise ValueError(f"{source} is neither 'demo', nor a hub id (owner/name), nor a folder or file that exists.")
+    return hub_folder(str(source))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +19,15 @@ from concept_edit.models.paint import paint
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file or diffusers folder a model was read from, so that a checkpoint can be patched."""
+
+    path: Path
+    names: Mapping[str, str]
+    """Site name -> name of its tensor on disk."""
 
 
 class OpenedModel:
@@ -36,8 +47,14 @@ class OpenedModel:
         load: Callable[[], Any] | None = None,
         pipeline: Any = None,
         defaults: Mapping[str, Any] | None = None,
+        origin: Origin | None = None,
+        layers: int = 2,
     ) -> None:
         self.name = name
+        self.origin = origin
+        """Where the weights came from; None for a live pipeline."""
+        self.layers = layers
+        """Residual blocks a level of its UNet has; the original layouts count by it."""
         self.family = family
         self.towers = tuple(towers)
         self._matrices = dict(matrices or {})

@@ -55,9 +55,14 @@ class Weights:
         return {name: found[name] for name in names}
 
     def dtype(self, name: str) -> torch.dtype:
-        """The dtype a tensor is stored in."""
+        """The dtype a matrix is stored in."""
         with opened(self.where[name]) as file:
-            return file.get_slice(name)[:0].dtype if file.get_slice(name).get_shape() else file.get_tensor(name).dtype
+            return file.get_slice(name)[:0].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        with opened(self.where[name]) as file:
+            return tuple(file.get_slice(name).get_shape())
 
 
 def one_file(path: Path) -> Weights:
