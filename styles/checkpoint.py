@@ -90,6 +90,7 @@ def save_generator(model: Generator, path: str | os.PathLike[str], *, dtype: str
     partial = target.with_name(target.name + ".part")
     try:
         save_file(weights, partial, metadata=metadata)
+        partial.chmod(0o644)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

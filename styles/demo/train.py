@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from styles.demo.measure import HELD_OUT, draw, psnr
 from styles.demo.renderer import Z_DIM, Rendering, factors_of, render
 from styles.generator import Generator
 from styles.layers import GeneratorConfig
@@ -23,13 +24,6 @@ from styles.layers import GeneratorConfig
 CONFIG = GeneratorConfig(64, (128, 128, 64, 32, 16), z_dim=Z_DIM, w_dim=64, mapping_layers=4)
 MAPPING_BOOST = 30.0
 """The mapping network's learning rate over the synthesis network's."""
-HELD_OUT = 10_000_000
-"""Seeds from here on are never trained on."""
-
-
-def draw(seed: int, batch: int) -> Tensor:
-    """Latents of one training step."""
-    return torch.randn(batch, Z_DIM, generator=torch.Generator().manual_seed(seed))
 
 
 def loss_of(images: Tensor, truth: Rendering) -> Tensor:
@@ -57,14 +51,6 @@ def average(ema: Generator, live: Generator, step: int) -> None:
 def settle(ema: Generator, *, samples: int = 20_000) -> None:
     """Set w_avg, the centre of truncation."""
     ema.mapping.w_avg.copy_(ema.mapping(draw(HELD_OUT - 1, samples)).mean(0))  # type: ignore[operator]
-
-
-@torch.no_grad()
-def psnr(model: Generator, *, images: int = 256) -> float:
-    """Peak signal-to-noise ratio in dB against the renderer, on held-out latents."""
-    z = draw(HELD_OUT, images)
-    error = torch.cat([(model.synthesize(model.map(part)) - render(factors_of(part)).images) for part in z.split(32)])
-    return float(-10 * torch.log10((error / 2).square().mean()))
 
 
 @torch.no_grad()

@@ -1,0 +1,109 @@
+"""How well pictures obey the renderer's factors, and which factor a unit moves: the ground truth of unit rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as nnf
+
+from styles.demo.renderer import FACTORS, Z_DIM, factors_of, render
+from styles.generator import Generator
+
+HELD_OUT = 10_000_000
+"""Seeds from here on are never trained on."""
+
+
+def draw(seed: int, count: int) -> Float[Tensor, "count d_z"]:
+    """Standard normal latents."""
+    return torch.randn(count, Z_DIM, generator=torch.Generator().manual_seed(seed))
+
+
+def rooms(factors: Float[Tensor, "count factors"]) -> Float[Tensor, "count rgb h w"]:
+    """Rendered pictures of many factors, in pieces."""
+    return torch.cat([render(part).images for part in factors.split(50)])
+
+
+@dataclass(frozen=True)
+class FactorReader:
+    """Reads the factors off a picture: ridge regression on 8 x 8 mean colours and their squares."""
+
+    weights: Float[Tensor, "features factors"]
+
+    @classmethod
+    def fit(cls, *, rooms_seen: int = 1000, seed: int = HELD_OUT + 1, ridge: float = 0.3) -> FactorReader:
+        """Learn from freshly rendered rooms; no generator is involved."""
+        factors = factors_of(draw(seed, rooms_seen))
+        features = cls.features(rooms(factors))
+        normal = features.T @ features + ridge * torch.eye(features.shape[1])
+        return cls(torch.linalg.solve(normal, features.T @ factors))
+
+    @staticmethod
+    def features(images: Float[Tensor, "count rgb h w"]) -> Float[Tensor, "count features"]:
+        """8 x 8 mean colours, their squares and a one."""
+        means = nnf.adaptive_avg_pool2d(images.float(), 8).flatten(1)
+        return torch.cat([means, means.square(), torch.ones(len(means), 1)], 1)
+
+    def read(self, images: Float[Tensor, "count rgb h w"]) -> Float[Tensor, "count factors"]:
+        """The factors of pictures, each about 0 to 1."""
+        return self.features(images) @ self.weights
+
+
+def explained(truth: Float[Tensor, "count factors"], guess: Float[Tensor, "count factors"]) -> dict[str, float]:
+    """R² per factor."""
+    rest = (truth - guess).square().mean(0) / truth.var(0, correction=0)
+    return dict(zip(FACTORS, (1 - rest).tolist(), strict=True))
+
+
+@torch.no_grad()
+def fidelity(model: Generator, *, images: int = 512) -> dict[str, dict[str, float]]:
+    """R² of the factors read off held-out generated pictures, and off the rendered ones as the ceiling."""
+    reader, z = FactorReader.fit(), draw(HELD_OUT, images)
+    factors = factors_of(z)
+    painted = torch.cat([model.synthesize(model.map(part)) for part in z.split(32)])
+    return {
+        "generated": explained(factors, reader.read(painted)),
+        "rendered": explained(factors, reader.read(rooms(factors))),
+    }
+
+
+@torch.no_grad()
+def psnr(model: Generator, *, images: int = 256) -> float:
+    """Peak signal-to-noise ratio in dB against the renderer, on held-out latents."""
+    z = draw(HELD_OUT, images)
+    error = torch.cat([(model.synthesize(model.map(part)) - render(factors_of(part)).images) for part in z.split(32)])
+    return float(-10 * torch.log10((error / 2).square().mean()))
+
+
+def directions(factors: Float[Tensor, "count factors"], *, step: float = 0.1) -> Float[Tensor, "count factors pixels"]:
+    """How the rendered picture changes with each factor: central differences, per unit of the factor."""
+    columns = []
+    for k in range(len(FACTORS)):
+        up, down = factors.clone(), factors.clone()
+        up[:, k], down[:, k] = (up[:, k] + step).clamp_max(1), (down[:, k] - step).clamp_min(0)
+        width = (up[:, k] - down[:, k])[:, None]
+        columns.append((rooms(up) - rooms(down)).flatten(1) / width)
+    return torch.stack(columns, 1)
+
+
+def attribute(
+    changes: Float[Tensor, "count rgb h w"], basis: Float[Tensor, "count factors pixels"], *, ridge: float = 1e-3
+) -> dict[str, float]:
+    """How much of a unit's image change each factor explains, as shares that sum to 1.
+
+    The change of every image is written as Σ a_k J_k by least squares, with the renderer's own directions J_k; a
+    factor's share is the energy ‖a_k J_k‖² summed over the images.
+    """
+    normal = basis @ basis.transpose(1, 2)
+    normal = normal + ridge * normal.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(len(FACTORS))
+    weight = torch.linalg.solve(normal, torch.einsum("nkp,np->nk", basis, changes.flatten(1)))
+    energy = (weight.square() * basis.square().sum(2)).sum(0)
+    return dict(zip(FACTORS, (energy / energy.sum().clamp_min(1e-12)).tolist(), strict=True))
+
+
+def main_factor(shares: Mapping[str, float]) -> str:
+    """The factor that explains most."""
+    return max(shares, key=lambda name: shares[name])
