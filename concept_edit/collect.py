@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import product
+from textwrap import shorten
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from concept_edit.models.contract import Model, Site
-from concept_edit.recipe import Debias, Recipe
+from concept_edit.recipe import CutWarning, Debias, Recipe
 from concept_edit.solve import pair_cross, row_moment
 from concept_edit.stats import Rows, Statistics, Stream, plus
 from concept_edit.tokens import PromptRows, kept_rows, paired, prompt_rows
@@ -141,10 +142,11 @@ class _Encoder:
 
     def _check(self, prompt: str, cuts: Sequence[str]) -> None:
         cut = max(cuts, key=len)
-        if cut and self.strict:
-            raise ValueError(f"{prompt!r} is longer than the tokenizer takes: {cut!r} would be cut off; shorten it")
         if cut:
-            warnings.warn(f"{prompt!r} is longer than the tokenizer takes: {cut!r} is cut off", stacklevel=4)
+            begins, lost = shorten(prompt, 60), shorten(cut, 60)
+            if self.strict:
+                raise ValueError(f"{begins!r} is longer than the tokenizer takes: {lost!r} would be cut; shorten it")
+            warnings.warn(f"{begins!r} is longer than the tokenizer takes: {lost!r} is cut", CutWarning, stacklevel=4)
             self.cut[prompt] = cut
         if not all(bool(stream.rows.isfinite().all()) for stream in self.known[prompt].values()):
             raise ValueError(f"the text encoder of {self.model.name} answers {prompt!r} with NaN or infinite numbers")

@@ -30,6 +30,10 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
 _STRICT = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False)
 
 
+class CutWarning(UserWarning):
+    """A prompt longer than the tokenizer takes."""
+
+
 def normal(prompt: str) -> str:
     """The form in which two prompts count as the same: case and spacing do not matter."""
     return " ".join(prompt.split()).casefold()
