@@ -1,0 +1,87 @@
+"""The main job on the embedded model, seen by the judge: the erased concept goes, the others stay, at the same seeds.
+
+Both published settings are tried as they are; which of them holds is part of each test's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+import concept_edit as ce
+from concept_edit.demo import load_judge
+from concept_edit.demo.concepts import STYLE_TEMPLATES, caption, pairs
+from concept_edit.demo.judge import Judge
+
+Row = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Pictures before and after an edit: of the erased concept, and of a sample of all others."""
+
+    erased: list[Row]
+    kept: list[Row]
+    before: list[Row]
+    after: list[Row]
+
+    def right(self, answers: list[Row], rows: list[Row], field: int) -> float:
+        lookup = dict(zip([*self.erased, *self.kept], answers, strict=True))
+        return sum(lookup[row][field] == row[field] for row in rows) / len(rows)
+
+
+def rows(concept: str = "", style: str = "") -> tuple[list[Row], list[Row]]:
+    """(rows of what is erased, every seventh of the others)."""
+    grid = [(caption(STYLE_TEMPLATES[0], c.name, s.name), c.name, s.name) for c, s in pairs()]
+    erased = [row for row in grid if concept in row[1:] or style in row[1:]]
+    kept = [row for row in grid if row not in erased]
+    return erased[:: max(1, len(erased) // 24)], kept[::7]
+
+
+def trial(model: ce.models.Model, judge: Judge, recipe: ce.Recipe, erased: list[Row], kept: list[Row]) -> Trial:
+    prompts = [row[0] for row in [*erased, *kept]]
+
+    def seen() -> list[Row]:
+        images = model.generate(prompts, [11] * len(prompts), batch_size=16)
+        return [(p, v.concept, v.style) for p, v in zip(prompts, judge(images), strict=True)]
+
+    before = seen()
+    with ce.solve(model, recipe).applied(model):
+        return Trial(erased, kept, before, seen())
+
+
+@pytest.fixture(scope="module")
+def model() -> ce.models.Model:
+    return ce.open_model("demo")
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return load_judge()
+
+
+@pytest.mark.parametrize("settings", [{"tokens": "last"}], ids=["2025"])
+def test_an_erased_style_goes_and_everything_else_stays(
+    model: ce.models.Model, judge: Judge, settings: dict[str, str]
+) -> None:
+    erased, kept = rows(style="Twemoji")
+    recipe = ce.Recipe(edits=[ce.Erase("Twemoji", guide="art")], **settings)
+    seen = trial(model, judge, recipe, erased, kept)
+    assert seen.right(seen.before, erased, 2) >= 0.8
+    assert seen.right(seen.after, erased, 2) <= 0.05
+    for field in (1, 2):
+        assert seen.right(seen.after, kept, field) >= 0.95 * seen.right(seen.before, kept, field)
+
+
+@pytest.mark.parametrize("settings", [{"tokens": "last"}], ids=["2025"])
+def test_an_erased_object_goes_and_everything_else_stays(
+    model: ce.models.Model, judge: Judge, settings: dict[str, str]
+) -> None:
+    erased, kept = rows(concept="cat")
+    recipe = ce.Recipe(edits=[ce.Erase("cat")], **settings)
+    seen = trial(model, judge, recipe, erased, kept)
+    assert seen.right(seen.before, erased, 1) >= 0.75
+    assert seen.right(seen.after, erased, 1) <= 0.05
+    for field in (1, 2):
+        assert seen.right(seen.after, kept, field) >= 0.95 * seen.right(seen.before, kept, field)
