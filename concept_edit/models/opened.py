@@ -15,7 +15,7 @@ from concept_edit.models.contract import Encoded, Site
 from concept_edit.models.encode import OpenTower, encode
 from concept_edit.models.families import Family, readers_of
 from concept_edit.models.fingerprint import fingerprint, named_weights
-from concept_edit.models.paint import paint
+from concept_edit.models.paint import check_options, paint, pairs_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -115,10 +115,11 @@ class OpenedModel:
         `progress(done, total)` is called after each batch; `size` is the side in pixels (None: the model's own).
         Steps and guidance left out are the model's own (`generation.json` in its folder), else the pipeline's.
         """
+        check_options(steps, guidance_scale)
         options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
         return paint(
             self.pipeline,
-            _pairs(prompts, seeds),
+            pairs_of(prompts, seeds),
             negative_prompt=self._negative(negative_prompt),
             batch_size=batch_size,
             progress=progress,
@@ -203,16 +204,3 @@ def _check_finite(model: OpenedModel) -> None:
             )
         if not torch.isfinite(weight.detach().sum(dtype=torch.float64 if weight.device.type != "mps" else None)):
             raise ValueError(f"{part}.{name} of {model.name} holds NaN or infinite numbers: the file is damaged.")
-
-
-def _pairs(prompts: str | Sequence[str], seeds: int | Sequence[int]) -> list[tuple[str, int]]:
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
-    count = max(len(texts), len(numbers))
-    texts = texts * count if len(texts) == 1 else texts
-    numbers = numbers * count if len(numbers) == 1 else numbers
-    if not len(texts) == len(numbers) == count:
-        raise ValueError(
-            f"{len(texts)} prompts and {len(numbers)} seeds do not pair up; give as many of each, or one of either."
-        )
-    return list(zip(texts, numbers, strict=True))

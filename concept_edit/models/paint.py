@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,52 @@ import torch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+_SEEDS = 2**63
+"""torch's generators take seeds below this."""
+
+
+def pairs_of(prompts: str | Sequence[str], seeds: int | Sequence[int]) -> list[tuple[str, int]]:
+    """Prompts and seeds side by side; a single one of either is repeated.
+
+    Raises:
+        ValueError: no prompt or no seed, a prompt that is no text, a seed that is no whole number from 0 up, or
+            lengths that differ.
+    """
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    numbers = [_seed(seed) for seed in ([seeds] if isinstance(seeds, (int, float)) else seeds)]
+    if not texts or not numbers:
+        raise ValueError(f"{len(texts)} prompts and {len(numbers)} seeds were given; give at least one of each.")
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no prompt; give a text.")
+    count = max(len(texts), len(numbers))
+    texts = texts * count if len(texts) == 1 else texts
+    numbers = numbers * count if len(numbers) == 1 else numbers
+    if not len(texts) == len(numbers) == count:
+        raise ValueError(
+            f"{len(texts)} prompts and {len(numbers)} seeds do not pair up; give as many of each, or one of either."
+        )
+    return list(zip(texts, numbers, strict=True))
+
+
+def _seed(given: object) -> int:
+    try:
+        seed = operator.index(given)  # type: ignore[arg-type]
+    except TypeError:
+        seed = -1
+    if isinstance(given, bool) or not 0 <= seed < _SEEDS:
+        raise ValueError(f"{given!r} is no seed; expected a whole number from 0 to 2^63 - 1.")
+    return seed
+
+
+def check_options(steps: int | None, guidance_scale: float | None) -> None:
+    """Refuse a number of steps below 1 and a guidance scale that is negative or no number."""
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"{steps!r} steps; expected a whole number from 1 up, such as 20.")
+    if guidance_scale is not None and not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+        raise ValueError(f"guidance scale {guidance_scale!r}; expected a number from 0 up, such as 7.5.")
 
 
 def paint(
