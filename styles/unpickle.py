@@ -23,8 +23,10 @@ from torch import Tensor
 
 MAX_BYTES = 4 << 30
 """Largest file that is opened."""
-MAX_OPS = 400_000
-"""Most opcodes in one pickle; the official files hold about 30,000."""
+MAX_OPS = 150_000
+"""Most opcodes in one file, pickles within pickles included; a 32 px official file holds 11,000."""
+MAX_SHARING = 4
+"""How often the numbers of one storage may be handed out: tensors that share them would multiply the memory."""
 MAX_DEPTH = 200
 """Most open marks at a time."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -57,6 +59,7 @@ class Storage:
     dtype: torch.dtype
     numel: int
     data: memoryview | None = None
+    taken: int = 0
 
 
 @dataclass(eq=False)
@@ -81,8 +84,12 @@ class StoredTensor:
             )
         if not count:
             return torch.empty(self.size, dtype=self.storage.dtype)
-        flat = torch.frombuffer(bytearray(self.storage.data), dtype=self.storage.dtype)
-        return flat.as_strided(self.size, self.stride, self.offset).clone()
+        self.storage.taken += last + 1 - self.offset
+        if self.storage.taken > MAX_SHARING * self.storage.numel:
+            raise UnsafeFileError("many tensors in the file share the same numbers; refused.")
+        step = self.storage.dtype.itemsize
+        span = bytearray(self.storage.data[self.offset * step : (last + 1) * step])
+        return torch.frombuffer(span, dtype=self.storage.dtype).as_strided(self.size, self.stride).clone()
 
 
 STORAGES: dict[str, torch.dtype] = {
@@ -164,11 +171,11 @@ def _persistent(meta: Any = None, *_: Any) -> Record:
     return Record(meta["class_name"], meta["state"])
 
 
-def _storage_from_bytes(raw: Any = None, *_: Any) -> Storage:
+def _storage_from_bytes(raw: Any, budget: Budget) -> Storage:
     """`torch.storage._load_from_bytes` would unpickle once more; here the bytes are read by the same rules."""
     if not isinstance(raw, bytes):
         raise UnsafeFileError("a stored tensor is not made of bytes.")
-    found = read_legacy(memoryview(raw))
+    found = read_legacy(memoryview(raw), budget)
     if not isinstance(found, Storage):
         raise UnsafeFileError("a stored tensor holds something else than numbers.")
     return found
@@ -182,22 +189,31 @@ CALLS: dict[str, Callable[..., Any]] = {
     "numpy.dtype": _array_type,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda data=None, *_: data,
-    "torch.storage._load_from_bytes": _storage_from_bytes,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Array() for core in ("core", "_core")},
 }
 """What REDUCE may call. The arguments are checked by the function."""
+NESTED = "torch.storage._load_from_bytes"
+"""The one call that reads another pickle."""
 RECORDS = frozenset({"dnnlib.tflib.network.Network", "argparse.Namespace"})
 """Classes whose instances become records."""
 BARE = frozenset({"numpy.ndarray", *(f"torch.{name}" for name in STORAGES)})
 """Names that may be mentioned but not called."""
 
 
+@dataclass
+class Budget:
+    """Opcodes that a file may still use."""
+
+    left: int = MAX_OPS
+
+
 class Machine:
     """One pickle program's stack, marks and memo."""
 
-    def __init__(self, storages: Callable[[Any], Storage] | None = None) -> None:
+    def __init__(self, budget: Budget, storages: Callable[[Any], Storage] | None = None) -> None:
+        self.budget = budget
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -205,8 +221,9 @@ class Machine:
 
     def run(self, data: memoryview, start: int) -> tuple[Any, int]:
         """Interpret one pickle; its value and the position behind it."""
-        for count, (op, arg, position) in enumerate(operations(data, start)):
-            if count > MAX_OPS or len(self.marks) > MAX_DEPTH:
+        for op, arg, position in operations(data, start):
+            self.budget.left -= 1
+            if self.budget.left < 0 or len(self.marks) > MAX_DEPTH:
                 raise UnsafeFileError("the pickle is longer or more deeply nested than any checkpoint; refused.")
             if op == "STOP":
                 return self.pop(), start + position + 1
@@ -316,7 +333,10 @@ class Machine:
         args, call = self.pop(), self.pop()
         if not isinstance(call, Name) or not isinstance(args, tuple):
             raise UnsafeFileError("the pickle calls something that is not a known name; refused.")
-        self.stack.append(called(call.path, args))
+        if call.path == NESTED:
+            self.stack.append(_storage_from_bytes(args[0] if args else None, self.budget))
+        else:
+            self.stack.append(called(call.path, args))
 
     op_newobj = op_reduce
 
@@ -376,7 +396,7 @@ class _Window:
 
 def allowed(path: str) -> Name:
     """The name, if the table has it."""
-    if path not in CALLS and path not in RECORDS and path not in BARE:
+    if path != NESTED and path not in CALLS and path not in RECORDS and path not in BARE:
         raise UnsafeFileError(f"the file asks for {path[:80]!r}, which no checkpoint needs; refused, nothing was run.")
     return Name(path)
 
@@ -421,7 +441,7 @@ def _filled(shape: Any, kind: Any, fortran: Any, raw: Any) -> np.ndarray[Any, An
 
 def read_pickle(data: memoryview) -> Any:
     """The value of a plain pickle (official .pkl)."""
-    return Machine().run(data, 0)[0]
+    return Machine(Budget()).run(data, 0)[0]
 
 
 def _persistent_storage(identity: Any) -> tuple[str, Storage]:
@@ -438,9 +458,10 @@ def _persistent_storage(identity: Any) -> tuple[str, Storage]:
     return key, Storage(dtype, numel)
 
 
-def read_legacy(data: memoryview) -> Any:
+def read_legacy(data: memoryview, budget: Budget | None = None) -> Any:
     """The value of a file of torch.save before 1.6: five pickles, then the raw storages one after another."""
     found: dict[str, Storage] = {}
+    budget = budget or Budget()
 
     def storages(identity: Any) -> Storage:
         key, storage = _persistent_storage(identity)
@@ -448,7 +469,7 @@ def read_legacy(data: memoryview) -> Any:
 
     values, position = [], 0
     for _ in range(5):
-        value, position = Machine(storages).run(data, position)
+        value, position = Machine(budget, storages).run(data, position)
         values.append(value)
         if values[0] != LEGACY_MAGIC:
             raise UnsafeFileError("not a file of torch.save: wrong magic number.")
@@ -485,7 +506,7 @@ def read_zip(data: memoryview) -> Any:
 
     if "byteorder" in entries and bytes(_entry(entries, "byteorder", data)) != b"little":
         raise UnsafeFileError("big-endian checkpoints are not read.")
-    return Machine(storages).run(_entry(entries, "data.pkl", data), 0)[0]
+    return Machine(Budget(), storages).run(_entry(entries, "data.pkl", data), 0)[0]
 
 
 class _File(io.RawIOBase):
