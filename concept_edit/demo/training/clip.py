@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -58,24 +59,42 @@ class Contrast(nn.Module):
         return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
 
 
+class Batches:
+    """Half of a batch is concepts in all their styles, so that the contrast is one of style; a third is the other
+    emoji, which widen the vocabulary; the rest is drawn at random."""
+
+    def __init__(self, rows: Sequence[data.Drawing], size: int) -> None:
+        self.size = size
+        self.named = [i for i, row in enumerate(rows) if row.concept]
+        self.wide = [i for i, row in enumerate(rows) if not row.concept] or self.named
+        self.kin: dict[str, list[int]] = {}
+        for i in self.named:
+            self.kin.setdefault(rows[i].name, []).append(i)
+
+    def draw(self, rng: random.Random) -> list[int]:
+        names = rng.sample(sorted(self.kin), self.size // 8)
+        chosen = [i for name in names for i in self.kin[name]]
+        chosen += rng.sample(self.wide, self.size // 3)
+        return chosen + rng.sample([i for i in self.named if i not in chosen], max(0, self.size - len(chosen)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1e-3)
     args = parser.parse_args()
     tokenizer = CLIPTokenizer.from_pretrained(args.root / "tokenizer")
     rows = data.load(args.root)
     drawings = stack(args.root, rows)
-    named = [i for i, row in enumerate(rows) if row.concept]
-    wide = [i for i, row in enumerate(rows) if not row.concept] or named
+    batches = Batches(rows, args.batch)
+    named = batches.named
 
     def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
-        two_thirds = 2 * args.batch // 3
-        chosen = rng.sample(named, two_thirds) + rng.sample(wide, args.batch - two_thirds)
-        texts = [captions.full(rows[i], rng, styled=rng.random() < 0.75) for i in chosen]
+        chosen = batches.draw(rng)
+        texts = [captions.full(rows[i], rng, styled=rng.random() < 0.9) for i in chosen]
         tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         same = torch.tensor([[float(a == b) for b in texts] for a in texts])
         return model(tokens.input_ids, tokens.attention_mask, moved(drawings[chosen], generator), same)

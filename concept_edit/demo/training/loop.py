@@ -1,7 +1,7 @@
 """One training loop for every part of the embedded model: accelerate, EMA, a loss log, checkpoints to resume from.
 
 Step `n` draws all its randomness from seed and `n` alone, so a run that was broken off and resumed makes the same
-steps as one that was not.
+steps as one that was not. Ctrl-C leaves a checkpoint behind.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 LossFunction = Callable[[nn.Module, torch.Generator], Tensor]
+Show = Callable[[nn.Module, Path], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def run(
     schedule: Schedule,
     folder: Path,
     *,
-    show: Callable[[nn.Module, Path], None] | None = None,
+    show: Show | None = None,
     stop_after: int | None = None,
 ) -> nn.Module:
     """Train `model` in place up to `schedule.steps` and leave its EMA weights in it.
@@ -63,22 +64,33 @@ def run(
     end = schedule.steps if stop_after is None else min(schedule.steps, start + stop_after)
     bar = tqdm(range(start, end), initial=start, total=schedule.steps, mininterval=10, desc=folder.name)
     mean = None
-    for step in bar:
-        value = _step(accelerator, trained, loss, optimizer, schedule, step)
-        ema.step(model.parameters())
-        mean = value if mean is None else 0.98 * mean + 0.02 * value
-        bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        if (step + 1) % schedule.save_every == 0 or step + 1 == end:
-            _save(folder, model, optimizer, ema, step + 1)
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": step + 1, "loss": round(mean, 5)}) + "\n")
-            if show is not None:
-                ema.store(model.parameters())
-                ema.copy_to(model.parameters())
-                show(model, folder / f"step_{step + 1:06d}")
-                ema.restore(model.parameters())
+    done = start
+    try:
+        for step in bar:
+            value = _step(accelerator, trained, loss, optimizer, schedule, step)
+            ema.step(model.parameters())
+            done = step + 1
+            mean = value if mean is None else 0.98 * mean + 0.02 * value
+            bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            if done % schedule.save_every == 0 or done == end:
+                _save(folder, model, optimizer, ema, done)
+                _report(folder, model, ema, done, mean, show)
+    except KeyboardInterrupt:
+        _save(folder, model, optimizer, ema, done)
+        raise
     ema.copy_to(model.parameters())
     return model
+
+
+def _report(folder: Path, model: nn.Module, ema: EMAModel, step: int, loss: float, show: Show | None) -> None:
+    """Append to the loss log, and show the EMA weights' pictures."""
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": step, "loss": round(loss, 5)}) + "\n")
+    if show is not None:
+        ema.store(model.parameters())
+        ema.copy_to(model.parameters())
+        show(model, folder / f"step_{step:06d}")
+        ema.restore(model.parameters())
 
 
 def _step(accelerator, model, loss, optimizer, schedule: Schedule, step: int) -> float:

@@ -29,6 +29,7 @@ BETAS = {
     "prediction_type": "v_prediction",
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
+    "steps_offset": 1,
 }
 PROMPTS = (
     "a red apple in the style of Noto",
@@ -154,7 +155,7 @@ def main() -> None:
         sheet(images.images, 15, stem.with_suffix(".png"))
         model.train()
 
-    schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=500, ema=0.999, weight_decay=0.0, warmup=200)
+    schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=800, ema=0.999, weight_decay=0.0, warmup=200)
     model = loop.run(Denoise(pipe.unet), loss, schedule, args.root / "unet", show=show)
     model.unet.save_pretrained(args.root / "unet/diffusers")
 
