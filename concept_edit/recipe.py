@@ -395,8 +395,9 @@ def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
 def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int:
     """The line (from 1) of the deepest part of `location` that the file holds."""
     line = node.start_mark.line if node else 0
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
+    for place, part in enumerate(location):
+        names_the_kind = part in _KINDS and place + 1 < len(location)
+        if isinstance(node, yaml.MappingNode) and not names_the_kind:
             key, value = next(((k, v) for k, v in node.value if k.value == str(part)), (None, None))
             if key is not None:
                 node, line = value, key.start_mark.line

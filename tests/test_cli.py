@@ -1,0 +1,218 @@
+"""The command line: verbs, the UCE script's flags, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tiny
+from PIL import Image
+
+import concept_edit as ce
+from concept_edit.__main__ import run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    tiny.tiny_pipeline("sd1").save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def call(folder, capsys, tmp_path, monkeypatch):
+    """Run a command in an empty folder and give exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments, model=True):
+        code = run([*arguments, *(["--model", folder] if model else [])])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return called
+
+
+def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
+    code, out, err = call(
+        "erase", "Van Gogh; Picasso", "--guide", "art", "--preserve", "Monet; Rembrandt", "-o", "e.safetensors"
+    )
+    assert code == 0
+    assert "e.safetensors: 2 concepts; text rank 2 of 32" in out
+    assert "encoding" in err
+    recipe = ce.Recipe(
+        edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Picasso", guide="art")], preserve=["Monet", "Rembrandt"]
+    )
+    written = ce.Edit.load("e.safetensors")
+    assert written.recipe == recipe
+    ce.solve(ce.open_model(folder), recipe).save("direct.safetensors")
+    assert (tmp_path / "direct.safetensors").read_bytes() == (tmp_path / "e.safetensors").read_bytes()
+
+
+def test_the_uce_scripts_flags_are_understood(call, folder):
+    code, out, _ = call(
+        "erase", "--edit_concepts", "Van Gogh; Monet", "--guide_concepts", "art; cat", "--preserve_concepts", "dog",
+        "--erase_scale", "2", "--preserve_scale", "0.5", "--lamb", "0.1", "--expand_prompts", "true",
+        "--concept_type", "art", "--model_id", folder, "--save_dir", ".", "--exp_name", "mine", "--json", model=False,
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["out"] == "mine.safetensors"
+    recipe = ce.Edit.load("mine.safetensors").recipe
+    assert [(e.concept, e.guide, e.wordings) for e in recipe.edits] == [
+        ("Van Gogh", "art", ("art",)),
+        ("Monet", "cat", ("art",)),
+    ]
+    assert (recipe.preserve, recipe.erase_scale, recipe.preserve_scale, recipe.ridge) == (("dog",), 2.0, 0.5, 0.1)
+
+
+@pytest.mark.parametrize(("flags", "guide"), [((), ""), (("--concept_type", "art"), "art"), (("--guide", "x"), "x")])
+def test_the_default_guide_is_that_of_the_uce_script(call, flags, guide):
+    assert call("erase", "Van Gogh", *flags, "-q")[0] == 0
+    assert ce.Edit.load("edit.safetensors").recipe.edits[0].guide == guide
+
+
+def test_moderate_solve_and_concept_files(call, tmp_path):
+    assert call("moderate", "weapon; knife", "-q") == (0, "", "")
+    assert ce.Edit.load("edit.safetensors").recipe.edits == (ce.Moderate("weapon"), ce.Moderate("knife"))
+    (tmp_path / "names.txt").write_text("Van Gogh\nEgon Schiele\n")
+    assert call("erase", "--concepts-file", "names.txt", "--guide", "art", "-q")[0] == 0
+    assert ce.Edit.load("edit.safetensors").concepts == ("Van Gogh", "Egon Schiele")
+    recipe = ce.Recipe(edits=[ce.Erase("cat", guide="dog")], tokens="subject", layers=["v"])
+    recipe.save("r.yaml")
+    assert call("solve", "r.yaml", "-o", "s.safetensors", "--statistics", "-q")[0] == 0
+    assert ce.Edit.load("s.safetensors").recipe == recipe
+    assert ce.Edit.load("s.safetensors").statistics is not None
+
+
+def test_show(call, folder):
+    call("erase", "Van Gogh", "--guide", "art", "-q")
+    code, out, _ = call("show", "edit.safetensors", model=False)
+    assert code == 0
+    assert "1 concept; text rank 1 of 32" in out
+    assert "erase: Van Gogh" in out
+    facts = json.loads(call("show", "edit.safetensors", "--json", model=False)[1])
+    assert facts["text_encoder"] == ce.open_model(folder).fingerprint
+    assert facts["recipe"]["edits"][0]["guide"] == "art"
+    assert facts["streams"] == {"text": {"width": 32, "rank": 1}}
+
+
+def test_diagnose(call):
+    call("erase", "Van Gogh", "--guide", "art", "-q")
+    code, out, _ = call("diagnose", "edit.safetensors", "--held-out", "Monet; cat")
+    assert code == 0
+    assert "drift of held-out prompts" in out
+    assert "verdict: " in out
+    assert json.loads(call("diagnose", "edit.safetensors", "--json")[1])["checks"]
+
+
+def test_generate_paints_a_grid_that_says_what_it_is(call):
+    call("erase", "a red apple", "--guide", "dog", "-q")
+    common = ("generate", "a red apple", "--seed", "3", "--count", "2", "--steps", "1")
+    assert call(*common, "-o", "plain.png")[0] == 0
+    code, _, err = call(*common, "-o", "edited.png", "--edit", "edit.safetensors", "--strength", "0.8")
+    assert code == 0
+    assert "painting" in err
+    plain, edited = Image.open("plain.png"), Image.open("edited.png")
+    assert plain.text["prompt"] == "a red apple"
+    assert plain.text["seed"] == "3 4"
+    assert edited.text["strength"] == "0.8"
+    assert plain.width > plain.height
+    assert plain.tobytes() != edited.tobytes()
+    assert call(*common, "-o", "zero.png", "--edit", "edit.safetensors", "--strength", "0", "-q") == (0, "", "")
+    assert Image.open("zero.png").tobytes() == plain.tobytes()
+
+
+def test_schema(call):
+    code, out, _ = call("schema", model=False)
+    assert code == 0
+    assert json.loads(out) == ce.Recipe.model_json_schema()
+    assert call("schema", "-o", "s.json", model=False)[0] == 0
+
+
+BAD = [
+    (("erase", ""), "no concept to change"),
+    (("erase", "a; A"), "'A' stands twice in edits"),
+    (("erase", "a", "--preserve", "a"), "both changed and preserved"),
+    (("erase", "a; b", "--guide", "x; y; z"), "3 guides for 2 concepts"),
+    (("erase", "a", "--ridge", "-1"), "ridge.*greater than or equal to 0"),
+    (("erase", "a", "--ridge", "0"), "ridge 0 is too small"),
+    (("erase", "a", "--tokens", "first"), "--tokens"),
+    (("erase", "a", "--layers", "nothing"), "no layer of .* is called 'nothing'"),
+    (("erase", "a", "--out", "nowhere/e.safetensors"), "there is no folder nowhere"),
+    (("erase", "a", "--out", "."), "it is a folder"),
+    (("erase", "the red apple " * 60, "--strict"), "longer than the tokenizer takes"),
+    (("erase", "--concepts-file", "none.txt"), "No such file or directory: none.txt"),
+    (("solve", "none.yaml"), "No such file or directory: none.yaml"),
+    (("diagnose", "none.safetensors"), "there is no file none.safetensors"),
+    (("generate", "a", "--edit", "model.ckpt"), "is a pickle"),
+    (("generate", "a", "--count", "0"), "--count"),
+    (("generate", "a", "--seed", "-1"), "seed"),
+    (("generate", "a", "--seed", "x"), "--seed"),
+    (("generate", "a", "--out", "nowhere/a.png"), "there is no folder nowhere"),
+    (("paint", "a"), "No such command 'paint'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda part: " ".join(part)[:40] if part else "")
+def test_bad_input_is_one_line_and_exit_code_2(call, arguments, message, tmp_path):
+    import re
+
+    (tmp_path / "edit.safetensors").write_bytes(b"the old file")
+    code, out, err = call(*arguments)
+    last = err.strip().splitlines()[-1]
+    assert code == 2
+    assert out == ""
+    assert last.startswith("error: ")
+    assert re.search(message, last), last
+    assert (tmp_path / "edit.safetensors").read_bytes() == b"the old file"
+
+
+def test_a_long_prompt_is_told_on_stderr(call):
+    code, _, err = call("erase", "the red apple " * 60, "-q")
+    assert code == 0
+    assert "note: 'the red apple" in err
+
+
+def test_unknown_models_and_wrong_encoders_are_refused(call, tmp_path_factory):
+    code, _, err = call("erase", "a", "--model", "no/such-model-here", model=False)
+    assert code == 2
+    assert "no/such-model-here" in err
+    other = tmp_path_factory.mktemp("other")
+    tiny.tiny_pipeline("sd1", seed=3).save_pretrained(other)
+    call("erase", "a", "-q")
+    code, _, err = call("generate", "a", "--edit", "edit.safetensors", "--model", str(other), model=False)
+    assert code == 2
+    assert "solved on the text encoder of" in err
+
+
+def test_ctrl_c_is_exit_code_130_and_the_old_file_stays(call, tmp_path, monkeypatch):
+    (tmp_path / "edit.safetensors").write_bytes(b"the old file")
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    code, _, err = call("erase", "a", "-q")
+    assert code == 130
+    assert "stopped" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["edit.safetensors"]
+    assert (tmp_path / "edit.safetensors").read_bytes() == b"the old file"
+
+
+def test_a_full_disk_is_told_and_the_old_file_stays(call, tmp_path, monkeypatch):
+    (tmp_path / "edit.safetensors").write_bytes(b"the old file")
+
+    def full(_):
+        raise OSError(28, "No space left on device", "edit.safetensors")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = call("erase", "a", "-q")
+    assert (code, err.strip()) == (2, "error: No space left on device: edit.safetensors")
+    assert (tmp_path / "edit.safetensors").read_bytes() == b"the old file"
+
+
+def test_the_program_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "concept_edit", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("erase", "moderate", "solve", "show", "diagnose", "generate", "schema"))
