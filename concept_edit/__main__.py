@@ -32,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_STOPPED = 130
+"""Exit code after Ctrl-C."""
+
 Concepts = Annotated[str, typer.Argument(help="Concepts, separated by ';'.", show_default=False)]
 ConceptsFlag = Annotated[str, typer.Option("--edit_concepts", "--erase_concepts", help="As CONCEPTS (UCE's flag).")]
 ConceptsFile = Annotated[
@@ -362,9 +365,10 @@ def run(arguments: Sequence[str]) -> int:
             warnings.simplefilter("always", CutWarning)
             warnings.showwarning = _note  # type: ignore[assignment]
             result = app(list(arguments) or ["--help"], standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        return _fail("stopped", code) if code == _STOPPED else code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped", 130)
+        return _fail("stopped", _STOPPED)
     except ValidationError as error:
         return _fail(explain(error))
     except (ValueError, OSError) as error:
