@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 LABELS = ("light", "warmth", "shape")
+SCORES = ("score", "in_sum", "in_mean", "out_mean", "share", "contrast", "d_luma", "d_warmth")
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,12 @@ class Ranking:
             return None
         return spearman(score[:, ::2].mean(1), score[:, 1::2].mean(1))
 
-    def order(self, mask: str | None = None) -> list[int]:
-        """Positions of the units, best mean score first; ties keep the layers' order."""
-        return torch.argsort(self.score(mask).mean(1), descending=True, stable=True).tolist()
+    def order(self, mask: str | None = None, *, by: str = "score") -> list[int]:
+        """Positions of the units, largest mean of a score first (signed ones by size); ties keep the layers' order."""
+        if by not in SCORES:
+            raise ValueError(f"units are ordered by one of {', '.join(SCORES)}, got {by!r}.")
+        values: Tensor = getattr(self, by)(mask).mean(1)
+        return torch.argsort(values.abs() if by.startswith("d_") else values, descending=True, stable=True).tolist()
 
     def confirmed_depth(self, mask: str | None = None) -> int:
         """How many rows at the head of the list are exact."""
@@ -147,12 +151,17 @@ class Ranking:
         names = torch.where(torch.maximum(luma, warmth) < 0.5, 2, torch.where(warmth > luma, 1, 0))
         return [LABELS[i] for i in names.tolist()]
 
-    def top(self, count: int = 20, *, mask: str | None = None, label: str | None = None) -> list[Row]:
-        """The first rows for a mask (the first mask when none is named), perhaps only those of one label."""
+    def top(
+        self, count: int = 20, *, mask: str | None = None, label: str | None = None, by: str = "score"
+    ) -> list[Row]:
+        """The first rows for a mask (the first mask when none is named), perhaps only those of one label.
+
+        `by` orders them by another score of the row: what dims or warms the region is found best by d_luma, d_warmth.
+        """
         if label is not None and label not in LABELS:
             raise ValueError(f"label must be one of {', '.join(LABELS)}, got {label!r}.")
         labels = self.labels(mask)
-        chosen = [unit for unit in self.order(mask) if label is None or labels[unit] == label]
+        chosen = [unit for unit in self.order(mask, by=by) if label is None or labels[unit] == label]
         return self._rows(chosen[:count], mask, labels)
 
     def rows(self, mask: str | None = None) -> list[Row]:

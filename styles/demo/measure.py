@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from torch.nn import functional as nnf
 
 from styles.demo.renderer import FACTORS, Z_DIM, factors_of, render
 from styles.generator import Generator
+from styles.modulate import turned
+from styles.ranking import Ranking
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""
@@ -107,3 +109,44 @@ def attribute(
 def main_factor(shares: Mapping[str, float]) -> str:
     """The factor that explains most."""
     return max(shares, key=lambda name: shares[name])
+
+
+TRUTHS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "light": ("shade", "light", "score", ("lamp",)),
+    "warmth": ("shade", "warmth", "d_warmth", ("warmth",)),
+    "reflection": ("reflection", "light", "score", ("lamp", "gloss")),
+}
+"""What is looked for: the mask, the label, the order, and the factors one of which a right unit moves most."""
+
+
+def lit_latents(count: int, *, seed: int = HELD_OUT + 7) -> Float[Tensor, "count d_z"]:
+    """Held-out latents of rooms whose lamp burns brightly enough to be marked (factor above 0.5)."""
+    z = draw(seed, 8 * count + 64)
+    return z[factors_of(z)[:, FACTORS.index("lamp")] > 0.5][:count]
+
+
+@torch.no_grad()
+def movers(
+    model: Generator, w: Tensor, basis: Float[Tensor, "count factors pixels"], units: Sequence[tuple[str, int]]
+) -> list[str]:
+    """The factor that each unit moves most when it is zeroed, by `attribute`."""
+    image, found = model.synthesize(w), []
+    for unit in units:
+        with turned(model, {unit: 0.0}):
+            found.append(main_factor(attribute(model.synthesize(w) - image, basis)))
+    return found
+
+
+def precisions(
+    model: Generator, ranking: Ranking, z: Tensor, *, depths: Sequence[int] = (5, 10)
+) -> dict[str, dict[str, float]]:
+    """precision@k of the units found for light, warmth and reflection, and the rate among all units (every 9th)."""
+    w, basis = model.map(z), directions(factors_of(z))
+    chance = movers(model, w, basis, ranking.units[::9])
+    found = {}
+    for name, (mask, label, by, right) in TRUTHS.items():
+        units = [(row.layer, row.channel) for row in ranking.top(max(depths), mask=mask, label=label, by=by)]
+        hits = [float(factor in right) for factor in movers(model, w, basis, units)]
+        found[name] = {f"@{k}": sum(hits[:k]) / k for k in depths}
+        found[name]["chance"] = sum(factor in right for factor in chance) / len(chance)
+    return found

@@ -1,0 +1,118 @@
+"""The command line on a tiny generator: files out, notices on stderr, refusals with code 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from planted import tiny
+
+import styles
+from styles.__main__ import main, seeds_of, unit_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("cli")
+    styles.save_generator(tiny(), made / "g.safetensors")
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[16:40, 8:32] = 255
+    Image.fromarray(mask).save(made / "mask.png")
+    Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(made / "empty.png")
+    return made
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["styles", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_sample(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    assert run(monkeypatch, folder, "sample", "-m", "g.safetensors", "-s", "0-2", "-o", "sheet.png") == 0
+    assert Image.open(folder / "sheet.png").size == (96, 32)
+    assert run(monkeypatch, folder, "sample", "-m", "g.safetensors", "-s", "4,7", "-o", "many") == 0
+    assert sorted(path.name for path in (folder / "many").iterdir()) == ["seed_4.png", "seed_7.png"]
+
+
+def test_rank_with_a_mask_of_another_size(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "rank",
+        "-m",
+        "g.safetensors",
+        "--mask",
+        "mask.png",
+        "-s",
+        "1,2",
+        "--confirm",
+        "10",
+        "--layers",
+        "b8,b16.conv1",
+    )
+    assert run(monkeypatch, folder, *words, "-o", "r.json", "--sheet", "sheet2.png", "--top", "3") == 0
+    told = capsys.readouterr()
+    assert "note: mask 'mask' is 64 x 64; resized to 32 x 32" in told.err
+    rows = json.loads((folder / "r.json").read_text())["rows"]
+    assert f"{rows[0]['layer']}:{rows[0]['channel']}" in told.out
+    assert (folder / "sheet2.png").exists()
+
+
+def test_turn_and_sweep(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    common = ("-m", "g.safetensors", "-s", "3")
+    assert run(monkeypatch, folder, "turn", *common, "-u", "b16.conv1:3=-10", "-o", "t.png", "--save", "e.json") == 0
+    pixels = np.array(Image.open(folder / "t.png"))
+    assert not np.array_equal(pixels[:32], pixels[32:])
+    assert styles.UnitEdit.load(folder / "e.json").units == (("b16.conv1", 3, -10.0),)
+    assert run(monkeypatch, folder, "turn", *common, "--edit", "e.json", "-o", "t2.png") == 0
+    assert np.array_equal(np.array(Image.open(folder / "t2.png")), pixels)
+    assert run(monkeypatch, folder, "sweep", *common, "-u", "b16.conv1:3", "--frames", "5", "-o", "s.png") == 0
+    strip = np.array(Image.open(folder / "s.png"))
+    assert strip.shape == (32, 160, 3)
+    assert np.array_equal(strip[:, 64:96], pixels[:32])
+
+
+def test_convert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    assert run(monkeypatch, folder, "convert", "g.safetensors", "half.safetensors", "--half") == 0
+    half = styles.load_generator(folder / "half.safetensors")
+    torch.testing.assert_close(half.state_dict(), tiny().state_dict(), rtol=1e-3, atol=1e-2)
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "empty mask": (("rank", "--mask", "empty.png", "-o", "r.csv"), "is empty"),
+    "no mask file": (("rank", "--mask", "nowhere.png", "-o", "r.csv"), "nowhere.png"),
+    "no picture": (("rank", "--mask", "g.safetensors", "-o", "r.csv"), "cannot identify"),
+    "layer": (("turn", "-u", "b99.conv1:3=1", "-o", "t.png"), "no layer 'b99.conv1'"),
+    "channel": (("turn", "-u", "b16.conv1:300=1", "-o", "t.png"), "channels 0 to 15"),
+    "unit": (("turn", "-u", "b16", "-o", "t.png"), "a unit looks like"),
+    "nothing turned": (("turn", "-o", "t.png"), "either --unit"),
+    "seeds": (("sample", "-s", "a", "-o", "t.png"), "seeds look like"),
+    "suffix": (("sweep", "-u", "b16.conv1:3", "--frames", "2", "-o", "t.webm"), ".gif, .mp4 or .png"),
+    "class": (("sample", "--class", "1", "-o", "t.png"), "unconditional"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=list(REFUSED))
+def test_bad_input_ends_with_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    message: str,
+) -> None:
+    assert run(monkeypatch, folder, *words, "-m", "g.safetensors") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert message in told
+
+
+def test_words() -> None:
+    assert seeds_of("0,3,8-10") == [0, 3, 8, 9, 10]
+    assert unit_of("b32.conv1:12=-10") == ("b32.conv1", 12, -10.0)
