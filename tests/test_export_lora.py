@@ -195,18 +195,16 @@ def test_full_size_keys_are_a_bijection_that_the_loader_inverts(family, count):
     assert set(GOLDEN[family]) <= set(keys)
     styles = {bool(re.search(r"input_blocks|middle_block_1|output_blocks", key)) for key in keys if "attn2" in key}
     assert styles == {family == "sdxl"}
-    state = {}
+    state, tags = {}, {name: float(number) for number, name in enumerate(names)}
     for key, name in keys.items():
-        rows, columns = unet.get_parameter(name).shape
-        state |= {f"{key}.lora_down.weight": torch.zeros(1, columns), f"{key}.lora_up.weight": torch.zeros(rows, 1)}
+        state |= {f"{key}.lora_down.weight": torch.full((1, 1), tags[name]), f"{key}.lora_up.weight": torch.ones(1, 1)}
         state[f"{key}.alpha"] = torch.tensor(1.0)
-    mapped = _maybe_map_sgm_blocks_to_diffusers(dict(state), unet.config)
+    mapped = _maybe_map_sgm_blocks_to_diffusers(state, unet.config)
     converted, _ = _convert_non_diffusers_lora_to_diffusers(mapped)
-    back = {
-        re.sub(r"^unet\.(.*)\.lora_[AB]\.weight$|^unet\.(.*)\.lora\.(up|down)\.weight$", r"\1\2", k) for k in converted
-    }
-    back = {key.replace(".processor", "").replace("_lora", "") + ".weight" for key in back}
-    assert back == set(names)
+    downs = {re.fullmatch(r"unet\.(.*?)(\.lora)?\.down\.weight", key): value for key, value in converted.items()}
+    back = {f"{match[1]}.weight": float(value) for match, value in downs.items() if match}
+    assert back == tags
+    assert len(converted) == 2 * len(names)
 
 
 def test_file_holds_three_keys_a_layer_and_the_metadata_a1111_reads(tmp_path):

@@ -85,7 +85,7 @@ def _patch(file: BinaryIO, entry: Entry, name: str, change: Callable[[Tensor], T
         raise ValueError(f"{name} is stored as {entry.dtype}, which cannot be edited; use an F32, F16 or BF16 file")
     file.seek(entry.start)
     before = torch.frombuffer(bytearray(file.read(entry.end - entry.start)), dtype=_DTYPES[entry.dtype])
-    after = change(before.reshape(entry.shape))
+    after = change(before.reshape(entry.shape).clone())
     if after.dtype != before.dtype or after.shape != entry.shape:
         raise ValueError(f"{name} would change its shape or precision")
     file.seek(entry.start)

@@ -31,7 +31,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
     names = list(readers_of(family, weights.where))
     stored = weights.dtype(names[0]) if names else torch.float32
     dtype = place.precision(stored)
-    matrices = {key: value.to(place.device, dtype) for key, value in weights.read(names).items()}
+    matrices = {key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()}
     towers = [tower_in(folder, spec, place, dtype) for spec in family.towers if _present(folder, spec, index, family)]
     return OpenedModel(
         name,

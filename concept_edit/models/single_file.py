@@ -54,7 +54,7 @@ def open_single_file(path: Path, place: Placement, *, companion: Path | None = N
     stored = text_side(file.family, layout.naming, weights)
     dtype = place.precision(weights.dtype(next(iter(stored.values()))) if stored else torch.float32)
     read = weights.read(list(stored.values()))
-    matrices = {name: read[original].to(place.device, dtype) for name, original in stored.items()}
+    matrices = {name: read[original].to(place.device, dtype, copy=True) for name, original in stored.items()}
     towers = _towers(file, dtype)
     origin = Origin(path, stored)
     load = lambda: _pipeline(file, towers, dtype)  # noqa: E731
