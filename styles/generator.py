@@ -195,30 +195,20 @@ class Generator(nn.Module):
         return State(module(state.x, style, demodulate=demodulate, noise=noise), state.rgb)
 
     def _edited_step(self, name: str, state: State, style: Tensor, noise: Noise) -> State:
+        """One layer with the edits in force: those without a mask first, then each masked one blended in."""
         edits = [edit for edit in self._edits if edit.layer == name]
-        if noise == "random" and any(edit.mask is not None for edit in edits):
+        everywhere, local = ([edit for edit in edits if (edit.mask is not None) == masked] for masked in (False, True))
+        if noise == "random" and local:
             raise ValueError("a masked edit needs fixed noise: use noise='const' or 'none'.")
-        after, plain, own = None, style, style
-        for edit in edits:
-            if edit.mask is None:
-                plain = edit.apply(plain, own)
-        after = self.step(name, state, plain, demodulate=self._kept(edits, plain, own, False), noise=noise)
-        for edit in edits:
-            if edit.mask is not None:
-                turned = edit.apply(plain, own)
-                other = self.step(name, state, turned, demodulate=self._kept([edit], turned, own, True), noise=noise)
-                after = blend(after, other, edit.mask)
+        plain = style
+        for edit in everywhere:
+            plain = edit.apply(plain)
+        after = self.step(name, state, plain, demodulate=kept(everywhere, plain, style), noise=noise)
+        for edit in local:
+            turned = edit.apply(plain)
+            other = self.step(name, state, turned, demodulate=kept([edit], turned, plain), noise=noise)
+            after = blend(after, other, edit.mask)  # type: ignore[arg-type]
         return after
-
-    @staticmethod
-    def _kept(edits: Sequence[StyleEdit], style: Tensor, own: Tensor, masked: bool) -> Tensor | None:
-        """The style to demodulate with: the units of `feature` edits keep their own value there."""
-        kept = style
-        for edit in edits:
-            if edit.feature and (edit.mask is not None) == masked:
-                kept = kept.clone()
-                kept[:, edit.channels] = own[:, edit.channels]
-        return None if kept is style else kept
 
 
 @dataclass(frozen=True)
@@ -233,7 +223,7 @@ class StyleEdit:
     mask: Float[Tensor, "batch 1 h w"] | None = None
     feature: bool = False
 
-    def apply(self, style: Tensor, own: Tensor) -> Tensor:
+    def apply(self, style: Float[Tensor, "batch channels"]) -> Float[Tensor, "batch channels"]:
         """The style after the edit; the input is left alone."""
         now, values = style[:, self.channels], self.values.to(style)
         for name, given in (("values", self.values), ("a mask", self.mask)):
@@ -243,6 +233,16 @@ class StyleEdit:
         style = style.clone()
         style[:, self.channels] = changed
         return style
+
+
+def kept(edits: Sequence[StyleEdit], style: Tensor, own: Tensor) -> Tensor | None:
+    """The style to demodulate with: units of `feature` edits keep their own value; None when it is `style`."""
+    found = style
+    for edit in edits:
+        if edit.feature:
+            found = found.clone()
+            found[:, edit.channels] = own[:, edit.channels]
+    return None if found is style else found
 
 
 def blend(first: State, second: State, mask: Float[Tensor, "batch 1 h w"]) -> State:

@@ -64,7 +64,7 @@ def sheet(model: Generator, path: Path) -> None:
     Image.fromarray(((rows.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()).resize((1024, 1024), 0).save(path)
 
 
-def train(out: Path, *, steps: int, batch: int, lr: float, seed: int) -> None:
+def train(out: Path, *, steps: int, until: int, batch: int, lr: float, seed: int) -> None:
     """The loop: one step, its average, and every 1000 steps a figure, a sheet and a checkpoint."""
     torch.manual_seed(seed)
     live, ema = Generator(CONFIG), Generator(CONFIG)
@@ -76,7 +76,7 @@ def train(out: Path, *, steps: int, batch: int, lr: float, seed: int) -> None:
     optimiser = torch.optim.Adam(groups, lr=lr, betas=(0.9, 0.99))
     first = resume(out, live, ema, optimiser)
     began, total = time.perf_counter(), 0.0
-    for step in range(first, steps):
+    for step in range(first, until):
         for group in optimiser.param_groups:
             group["lr"] = lr * group["boost"] * rate(step, steps)
         z = draw(seed * 1_000_000 + step, batch)
@@ -91,7 +91,7 @@ def train(out: Path, *, steps: int, batch: int, lr: float, seed: int) -> None:
         if (step + 1) % 250 == 0:
             log(out, step + 1, total / 250, time.perf_counter() - began)
             total = 0.0
-        if (step + 1) % 1000 == 0 or step + 1 == steps:
+        if (step + 1) % 1000 == 0 or step + 1 == until:
             keep(out, step + 1, live, ema, optimiser)
 
 
@@ -127,13 +127,16 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, logs and sample sheets")
-    parser.add_argument("--steps", type=int, default=24_000)
+    parser.add_argument("--steps", type=int, default=24_000, help="length of the learning rate's schedule")
+    parser.add_argument("--until", type=int, help="stop at this step of the schedule")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    train(given.out, steps=given.steps, batch=given.batch, lr=given.lr, seed=given.seed)
+    train(
+        given.out, steps=given.steps, until=given.until or given.steps, batch=given.batch, lr=given.lr, seed=given.seed
+    )
 
 
 if __name__ == "__main__":
