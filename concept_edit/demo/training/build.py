@@ -30,7 +30,7 @@ def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def save_clip(root: Path, out: Path) -> None:
     """The image tower and both projections; the text tower is the pipeline's."""
     out.mkdir(parents=True)
-    clip = CLIPModel.from_pretrained(root / "clip/transformers")
+    clip = CLIPModel.from_pretrained(root / "clip_image/transformers")
     clip.config.save_pretrained(out)
     state = {name: value for name, value in clip.state_dict().items() if not name.startswith("text_model.")}
     save_file(halved(state), out / "image_tower.safetensors")

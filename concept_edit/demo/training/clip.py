@@ -1,8 +1,9 @@
 """The CLIP towers, trained contrastively on the drawings and their captions.
 
     python -m concept_edit.demo.training.clip --root work/demo
+    python -m concept_edit.demo.training.clip --root work/demo --image-tower      # a smaller one, to ship
 
-The text tower becomes the pipeline's text encoder, the image tower gives the CLIP score.
+The text tower becomes the pipeline's text encoder. The image tower that ships is trained against it, frozen.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .pictures import moved, stack
 WIDTH = 256
 
 
-def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+def build(tokenizer: CLIPTokenizer, *, image_width: int = 192, image_layers: int = 4) -> CLIPModel:
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -36,9 +37,9 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         "pad_token_id": tokenizer.pad_token_id,
     }
     vision = {
-        "hidden_size": 192,
-        "intermediate_size": 768,
-        "num_hidden_layers": 4,
+        "hidden_size": image_width,
+        "intermediate_size": 4 * image_width,
+        "num_hidden_layers": image_layers,
         "num_attention_heads": 4,
         "image_size": 64,
         "patch_size": 8,
@@ -57,6 +58,16 @@ class Contrast(nn.Module):
         logits = self.clip(input_ids=ids, attention_mask=mask, pixel_values=pictures).logits_per_text
         goal = same / same.sum(dim=1, keepdim=True)
         return (F.cross_entropy(logits, goal) + F.cross_entropy(logits.T, goal)) / 2
+
+
+def against_frozen_text(tokenizer: CLIPTokenizer, trained: Path) -> CLIPModel:
+    """A smaller image tower beside the trained text tower, which no longer moves."""
+    clip, old = build(tokenizer, image_width=128, image_layers=3), CLIPModel.from_pretrained(trained)
+    for part in ("text_model", "text_projection"):
+        getattr(clip, part).load_state_dict(getattr(old, part).state_dict())
+        getattr(clip, part).requires_grad_(False)
+    clip.logit_scale.data.copy_(old.logit_scale)
+    return clip
 
 
 class Batches:
@@ -84,6 +95,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--image-tower", action="store_true")
     args = parser.parse_args()
     tokenizer = CLIPTokenizer.from_pretrained(args.root / "tokenizer")
     rows = data.load(args.root)
@@ -100,8 +112,11 @@ def main() -> None:
         return model(tokens.input_ids, tokens.attention_mask, moved(drawings[chosen], generator), same)
 
     schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=100, ema=0.99, weight_decay=0.05)
-    model = loop.run(Contrast(build(tokenizer)), loss, schedule, args.root / "clip")
-    model.clip.save_pretrained(args.root / "clip/transformers")
+    clip, folder = build(tokenizer), args.root / "clip"
+    if args.image_tower:
+        clip, folder = against_frozen_text(tokenizer, folder / "transformers"), args.root / "clip_image"
+    model = loop.run(Contrast(clip), loss, schedule, folder)
+    model.clip.save_pretrained(folder / "transformers")
     pictures = moved(drawings[named], torch.Generator().manual_seed(2**31 + 1))
     texts = [captions.full(rows[i], random.Random(i), styled=True) for i in named]
     tokens = tokenizer(texts, padding=True, return_tensors="pt")
