@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from concept_edit.collect import collect
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
+    from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump
+    from concept_edit.evaluation import Report, evaluate
+    from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.models import open_model
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe
     from concept_edit.stats import Statistics
@@ -29,10 +32,17 @@ __all__ = [
     "Erase",
     "Moderate",
     "Recipe",
+    "Report",
     "Statistics",
     "collect",
     "diagnose",
+    "evaluate",
+    "export_checkpoint",
+    "export_kv",
+    "export_lora",
+    "import_kv_dump",
     "open_model",
+    "push",
     "solve",
     "solve_statistics",
 ]
@@ -44,10 +54,21 @@ _HOMES = {
     "Erase": "recipe",
     "Moderate": "recipe",
     "Recipe": "recipe",
+    "Report": "evaluation",
     "Statistics": "stats",
     "collect": "collect",
     "diagnose": "diagnose",
+    "export_checkpoint": "export",
+    "export_kv": "export",
+    "export_lora": "export",
+    "import_kv_dump": "export",
+    "evaluate": "evaluation",
+    "export_checkpoint": "export",
+    "export_kv": "export",
+    "export_lora": "export",
+    "import_kv_dump": "export",
     "open_model": "models",
+    "push": "export",
     "solve": "edit",
     "solve_statistics": "edit",
 }

@@ -1,10 +1,10 @@
 """Files other tools read: LoRA, K/V dumps, patched checkpoints, diffusers folders, a folder for the hub."""
 
 from concept_edit.export.checkpoint import WrittenCheckpoint, export_checkpoint
+from concept_edit.export.hub import Pushed, push
 from concept_edit.export.imported import ImportedDump, import_kv_dump
 from concept_edit.export.kv import WrittenDump, export_kv
 from concept_edit.export.lora import WrittenLora, export_lora
-from concept_edit.export.push import Pushed, push
 
 __all__ = [
     "ImportedDump",
