@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -110,15 +111,27 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def baseline_seconds(weights: Sequence[Tensor], p: Problem, every: bool, device: str) -> float:
-    """Time for all matrices; else one of each shape is timed and counted as often as it occurs."""
-    if every:
-        return sum(seconds(lambda w=w: published(w, p), device) for w in weights)
-    counts: dict[int, int] = {}
+def baseline(weights: Sequence[Tensor], p: Problem, every: bool, device: str) -> tuple[float, dict[int, Tensor]]:
+    """Time for all matrices, and its answer for one of each shape.
+
+    Unless `every` matrix is timed, one of each shape is, and counted as often as it occurs.
+    """
+    answers: dict[int, Tensor] = {}
+    spent: dict[int, list[float]] = {}
+
+    def work(w: Tensor) -> None:
+        answers[len(w)] = published(w, p)
+
     for w in weights:
-        counts[len(w)] = counts.get(len(w), 0) + 1
-    first = {len(w): w for w in reversed(weights)}
-    return sum(n * seconds(lambda w=first[o]: published(w, p), device) for o, n in counts.items())
+        if every or len(w) not in spent:
+            spent.setdefault(len(w), []).append(seconds(partial(work, w), device))
+    counts = {o: sum(len(w) == o for w in weights) for o in spent}
+    return sum(counts[o] * sum(times) / len(times) for o, times in spent.items()), answers
+
+
+def solve(p: Problem) -> Factors:
+    """What an edit file holds."""
+    return solve_problem(p).float()
 
 
 def write_all(weights: Sequence[Tensor], factors: Factors, device: str) -> None:
@@ -128,12 +141,12 @@ def write_all(weights: Sequence[Tensor], factors: Factors, device: str) -> None:
         (w.float() + read(w)).to(w.dtype)
 
 
-def errors(weights: Sequence[Tensor], p: Problem, factors: Factors) -> tuple[float, float]:
+def errors(p: Problem, factors: Factors, weights: Sequence[Tensor], theirs: dict[int, Tensor]) -> tuple[float, float]:
     """Largest relative weight error over one matrix of each shape: ours, the published algorithm's."""
     worst = [0.0, 0.0]
     for w in {len(w): w for w in weights}.values():
         right = exact(w, p)
-        found = (w + change(factors, w.device)(w), published(w, p))
+        found = (w + change(factors, w.device)(w), theirs[len(w)])
         worst = [max(a, float((f.double() - right).norm() / right.norm())) for a, f in zip(worst, found, strict=True)]
     return worst[0], worst[1]
 
@@ -144,12 +157,12 @@ def table(shape: Shape, device: str, full: bool) -> list[str]:
     for edits, keeps in SIZES:
         p = problem(edits, keeps, shape.width).to(device)
         every = full or device != "cpu" or (shape is SD14 and edits < 1000)
-        base = baseline_seconds(weights, p, every, device)
-        solve_problem(p)
-        solved = seconds(lambda p=p: solve_problem(p).float(), device, 3)
-        factors = solve_problem(p).float()
-        written = solved + seconds(lambda f=factors: write_all(weights, f, device), device, 2)
-        ours, theirs = errors(weights, p, factors)
+        base, answers = baseline(weights, p, every, device)
+        solve(p)
+        solved = seconds(partial(solve, p), device, 3)
+        factors = solve(p)
+        written = solved + seconds(partial(write_all, weights, factors, device), device, 2)
+        ours, theirs = errors(p, factors, weights, answers)
         wanted = f"≥ {WANTED[shape.name, edits]}x" if device == "cpu" else ""
         cells = (f"{shape.name}, {edits:,} ({keeps:,} kept)", f"{base:.3g}{'' if every else ' *'}", f"{solved:.3g}",
                  f"{base / solved:.0f}x", wanted, f"{written:.3g}", f"{base / written:.0f}x", f"{ours:.1e}",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from concept_edit.collect import collect
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
-    from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.models import open_model
@@ -58,10 +57,6 @@ _HOMES = {
     "Statistics": "stats",
     "collect": "collect",
     "diagnose": "diagnose",
-    "export_checkpoint": "export",
-    "export_kv": "export",
-    "export_lora": "export",
-    "import_kv_dump": "export",
     "evaluate": "evaluation",
     "export_checkpoint": "export",
     "export_kv": "export",

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from concept_edit.models.contract import Model, Site
 from concept_edit.recipe import CutWarning, Debias, Recipe
-from concept_edit.solve import pair_cross, row_moment
+from concept_edit.solve import goal_moment, row_moment
 from concept_edit.stats import Rows, Statistics, Stream, plus
 from concept_edit.tokens import PromptRows, kept_rows, paired, prompt_rows
 
@@ -184,8 +184,9 @@ class _Pile:
 
     def _sum(self) -> None:
         sources, goals, weights, _ = self._joined()
-        self.moment = plus(self.moment, row_moment(sources, weights))
-        self.cross = plus(self.cross, pair_cross(sources, goals, weights)) if self.paired else None
+        own = row_moment(sources, weights)
+        self.moment = plus(self.moment, own)
+        self.cross = plus(self.cross, goal_moment(sources, goals, weights) - own) if self.paired else None
         self.parts, self.held = [], 0
 
     def _joined(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 _BLOCK = 4096
 """Rows turned to float64 at a time when a moment is summed; bounds the memory, not the result's meaning."""
+_SMALL = 128
+"""Width from which on half of a symmetric product is worth copying."""
 _SINGULAR = 1e-13
 """Squared ratio of the Cholesky factor's diagonal under which float64 has no digits left for the answer."""
 
@@ -117,30 +119,46 @@ def right_factor(problem: Problem) -> Float[Tensor, "edits d_text"]:
 
 def moment_matrix(problem: Problem) -> Float[Tensor, "d_text d_text"]:
     """M = λI + Cᵀ S C + PᵀP, float64."""
-    matrix = problem.ridge * torch.eye(problem.width, dtype=torch.float64, device=problem.sources.device)
-    matrix += row_moment(problem.sources, problem.weights)
-    matrix += row_moment(problem.kept, problem.kept_weights)
-    return matrix if problem.moment is None else matrix + problem.moment
+    return _with_the_rest(row_moment(problem.sources, problem.weights), problem)
 
 
 def row_moment(rows: Float[Tensor, "rows d_text"], weights: Float[Tensor, " rows"]) -> Float[Tensor, "d_text d_text"]:
     """Σ w r rᵀ, float64, a block of rows at a time."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for i in _blocks(rows):
-        block = weights[i : i + _BLOCK].double().sqrt()[:, None] * rows[i : i + _BLOCK].double()
-        total += block.T @ block
+    for i in range(0, len(rows), _BLOCK):
+        total += _gram(weights[i : i + _BLOCK].double().sqrt()[:, None] * rows[i : i + _BLOCK].double())
     return total
 
 
-def pair_cross(
+def goal_moment(
     sources: Float[Tensor, "edits d_text"], goals: Float[Tensor, "edits d_text"], weights: Float[Tensor, " edits"]
 ) -> Float[Tensor, "d_text d_text"]:
-    """Σ s (t − c) cᵀ, float64, a block of rows at a time."""
+    """Σ s t cᵀ, float64, a block of rows at a time; sources that share a goal are summed first."""
     total = torch.zeros(sources.shape[1], sources.shape[1], dtype=torch.float64, device=sources.device)
-    for i in _blocks(sources):
-        c, t = sources[i : i + _BLOCK].double(), goals[i : i + _BLOCK].double()
-        total += (t - c).T @ (weights[i : i + _BLOCK].double()[:, None] * c)
+    for i in range(0, len(sources), _BLOCK):
+        different, which = _different(goals[i : i + _BLOCK])
+        weighted = weights[i : i + _BLOCK].double()[:, None] * sources[i : i + _BLOCK].double()
+        shared = torch.zeros(len(different), sources.shape[1], dtype=torch.float64, device=sources.device)
+        total += different.double().T @ shared.index_add_(0, which, weighted)
     return total
+
+
+def _different(rows: Float[Tensor, "rows d_text"]) -> tuple[Tensor, Tensor]:
+    """The different rows, and for each row which of them it is."""
+    if bool((rows == rows[:1]).all()):
+        return rows[:1], torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    different, which = torch.unique(rows, dim=0, return_inverse=True)
+    return different, which
+
+
+def _gram(rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, "d_text d_text"]:
+    """rowsᵀ rows, the half below the diagonal copied from the half above."""
+    half = rows.shape[1] // 2
+    if half < _SMALL:
+        return rows.T @ rows
+    first, second = rows[:, :half], rows[:, half:]
+    corner = first.T @ second
+    return torch.cat([torch.cat([_gram(first), corner], 1), torch.cat([corner.T, _gram(second)], 1)])
 
 
 def change(factors: Factors, device: str | torch.device = "cpu") -> Callable[[Tensor], Tensor]:
@@ -153,18 +171,27 @@ def change(factors: Factors, device: str | torch.device = "cpu") -> Callable[[Te
 
 
 def _dense(problem: Problem) -> Factors:
-    cross = pair_cross(problem.sources, problem.goals, problem.weights)
+    """(Tᵀ S C − Cᵀ S C) M⁻¹ and the identity."""
+    own = row_moment(problem.sources, problem.weights)
+    cross = goal_moment(problem.sources, problem.goals, problem.weights) - own
     if problem.cross is not None:
         cross += problem.cross
-    solution = torch.cholesky_solve(cross.T, _factorise(moment_matrix(problem), problem)).T.contiguous()
+    solution = torch.cholesky_solve(cross.T, _factorise(_with_the_rest(own, problem), problem)).T.contiguous()
     return Factors(solution, torch.eye(problem.width, dtype=torch.float64, device=cross.device))
+
+
+def _with_the_rest(own: Float[Tensor, "d_text d_text"], problem: Problem) -> Float[Tensor, "d_text d_text"]:
+    """M, given Cᵀ S C."""
+    matrix = own + row_moment(problem.kept, problem.kept_weights)
+    matrix.diagonal().add_(problem.ridge)
+    return matrix if problem.moment is None else matrix + problem.moment
 
 
 def _right_from_rows(problem: Problem) -> Float[Tensor, "edits d_text"]:
     n = len(problem.sources)
     roots = torch.cat([problem.weights, problem.kept_weights]).double().sqrt()[:, None]
     rows = roots * torch.cat([problem.sources, problem.kept]).double()
-    gram = rows @ rows.T
+    gram = _gram(rows.T)
     gram.diagonal().add_(problem.ridge)
     pick = torch.eye(len(rows), n, dtype=torch.float64, device=rows.device)
     return roots[:n] * (torch.cholesky_solve(pick, _factorise(gram, problem)).T @ rows)
@@ -188,7 +215,3 @@ def _refuse_nan(problem: Problem) -> None:
     for name, value in vars(problem).items():
         if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
             raise ValueError(f"the {name.replace('_', ' ')} hold NaN or infinite numbers; check the text encoder")
-
-
-def _blocks(rows: Float[Tensor, "rows d_text"]) -> range:
-    return range(0, len(rows), _BLOCK)

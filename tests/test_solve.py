@@ -10,8 +10,8 @@ from concept_edit.solve import (
     Factors,
     Problem,
     change,
+    goal_moment,
     moment_matrix,
-    pair_cross,
     right_factor,
     row_moment,
     solve_problem,
@@ -87,7 +87,7 @@ def test_changing_the_matrices_is_mapping_the_text_embedding():
 def test_rows_given_as_sums_change_nothing():
     p = problem(6, 9)
     moment = row_moment(p.sources, p.weights) + row_moment(p.kept, p.kept_weights)
-    cross = pair_cross(p.sources, p.goals, p.weights)
+    cross = goal_moment(p.sources, p.goals, p.weights) - row_moment(p.sources, p.weights)
     none, empty = torch.zeros(0, 24), torch.zeros(0, dtype=torch.float64)
     summed = Problem(none, none, empty, none, empty, p.ridge, moment=moment, cross=cross)
     assert difference(solve_problem(summed).dense(), solve_problem(p).dense()) < 1e-10
@@ -102,8 +102,15 @@ def test_moments_are_the_same_whether_rows_come_in_one_block_or_many():
     p = problem(9000, 0, 8)
     by_hand = (p.weights[:, None] * p.sources.double()).T @ p.sources.double()
     assert difference(row_moment(p.sources, p.weights), by_hand) < 1e-12
-    crossed = (p.goals - p.sources.double()).T @ (p.weights[:, None] * p.sources.double())
-    assert difference(pair_cross(p.sources, p.goals, p.weights), crossed) < 1e-12
+    crossed = p.goals.double().T @ (p.weights[:, None] * p.sources.double())
+    assert difference(goal_moment(p.sources, p.goals, p.weights), crossed) < 1e-12
+    shared = p.goals[torch.arange(9000) % 7]
+    crossed = shared.double().T @ (p.weights[:, None] * p.sources.double())
+    assert difference(goal_moment(p.sources, shared, p.weights), crossed) < 1e-12
+    wide = problem(300, 0, 513)
+    assert (
+        difference(row_moment(wide.sources, torch.ones(300)), wide.sources.double().T @ wide.sources.double()) < 1e-14
+    )
 
 
 def test_goals_move_without_a_new_factorisation():
