@@ -1,0 +1,36 @@
+"""Did an edit work, by how much: pictures at equal seeds before and after, measured, with 95 % intervals."""
+
+from concept_edit.evaluation.instruments import (
+    Confusion,
+    Instruments,
+    JudgeLabeller,
+    OpenClip,
+    TransformersClip,
+    ZeroShot,
+    confusion,
+    embedded_instruments,
+)
+from concept_edit.evaluation.intervals import Figure, wilson
+from concept_edit.evaluation.report import Report
+from concept_edit.evaluation.rows import Row, read_rows
+from concept_edit.evaluation.run import Settings, evaluate
+from concept_edit.evaluation.sets import choose_rows
+
+__all__ = [
+    "Confusion",
+    "Figure",
+    "Instruments",
+    "JudgeLabeller",
+    "OpenClip",
+    "Report",
+    "Row",
+    "Settings",
+    "TransformersClip",
+    "ZeroShot",
+    "choose_rows",
+    "confusion",
+    "embedded_instruments",
+    "evaluate",
+    "read_rows",
+    "wilson",
+]
