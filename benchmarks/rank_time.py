@@ -108,9 +108,7 @@ def search_of(model: Generator, w: torch.Tensor, side: int) -> Search:
     mask[quarter : 2 * quarter, quarter : 2 * quarter] = 1
     weights, names = weights_of(mask, 1, side, model, protect=None, ignore=None)
     layers = tuple(layer for layer in model.layers if layer.resolution <= side)
-    search = Search(model, model.styles(w), weights, layers, Rule("style", 0.0, "const", side, names))
-    search.hooks(None, None, None, ())
-    return search
+    return Search(model, model.styles(w), weights, layers, Rule("style", 0.0, "const", side, names))
 
 
 def confirmation(search: Search, clock: Clock, sample: int, confirm: int) -> float:

@@ -68,6 +68,7 @@ class Search:
         self.screened = torch.zeros(self.images, dtype=torch.bool)
         self.wanted = torch.ones(len(self.units), dtype=torch.bool)
         self.goal = self.target_styles()
+        self.hooks(None, None, None, ())
 
     def hooks(
         self,

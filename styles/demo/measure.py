@@ -138,11 +138,11 @@ def movers(
 
 
 def precisions(
-    model: Generator, ranking: Ranking, z: Tensor, *, depths: Sequence[int] = (5, 10)
+    model: Generator, ranking: Ranking, z: Tensor, *, depths: Sequence[int] = (5, 10), every: int = 9
 ) -> dict[str, dict[str, float]]:
-    """precision@k of the units found for light, warmth and reflection, and the rate among all units (every 9th)."""
+    """precision@k of the units found for light, warmth and reflection, and the rate among all units (sampled)."""
     w, basis = model.map(z), directions(factors_of(z))
-    chance = movers(model, w, basis, ranking.units[::9])
+    chance = movers(model, w, basis, ranking.units[::every])
     found = {}
     for name, (mask, label, by, right) in TRUTHS.items():
         units = [(row.layer, row.channel) for row in ranking.top(max(depths), mask=mask, label=label, by=by)]

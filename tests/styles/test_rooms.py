@@ -124,7 +124,7 @@ def test_the_attribution_knows_its_own_factors() -> None:
 
 
 def test_marked_light_and_reflection_find_the_lamp(demo: Generator, ranking: Ranking, z: torch.Tensor) -> None:
-    found = precisions(demo, ranking, z)
+    found = precisions(demo, ranking, z, every=25)
     for name in ("light", "reflection"):
         assert found[name]["@5"] >= 0.6
         assert found[name]["@10"] > 2 * found[name]["chance"]
