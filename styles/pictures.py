@@ -93,14 +93,20 @@ def _save_mp4(frames: Sequence[Tensor], path: Path, fps: float) -> None:
 def contact_sheet(
     model: Generator, w: Tensor, ranking: Ranking, *, count: int = 20, mask: str | None = None, columns: int = 4
 ) -> Picture:
-    """The top units on one page: the first image with each unit zeroed, the signed difference, and what it does.
+    """The top units on one page: an image with each unit zeroed, the signed difference, and what the unit does.
 
-    In the difference grey means unchanged, brighter that zeroing brightens; the strongest change of each unit spans
-    the whole scale.
+    `w` is what was ranked; the image is the one on which the top units do most. In the difference grey means
+    unchanged, brighter that zeroing brightens; the strongest change of each unit spans the whole scale.
     """
     from PIL import Image, ImageDraw
 
-    base = model.synthesize(w[:1])
+    if len(w) != ranking.sums.shape[1]:
+        raise ValueError(
+            f"the ranking is of {ranking.sums.shape[1]} images, w has {len(w)}; give the w that was ranked."
+        )
+    image = int(ranking.score(mask)[ranking.order(mask)[:count]].sum(0).argmax())
+    w = w[image : image + 1]
+    base = model.synthesize(w)
     rows = ranking.top(count, mask=mask)
     wide, high = 2 * THUMBNAIL + 8, THUMBNAIL + 34
     sheet = Image.new("RGB", (columns * wide, (1 + -(-len(rows) // columns)) * high), "white")
@@ -109,11 +115,11 @@ def contact_sheet(
     draw.text((4, THUMBNAIL + 6), f"unchanged; mask: {mask or ranking.masks[0]}", fill="black")
     for i, row in enumerate(rows):
         x, y = i % columns * wide + 4, (1 + i // columns) * high + 4
-        after = _zeroed(model, w[:1], row, ranking.mode)
+        after = _zeroed(model, w, row, ranking.mode)
         change = after - base
         for k, picture in enumerate(to_pil(torch.cat([after, change / change.abs().amax().clamp_min(1e-6)]))):
             sheet.paste(picture.resize((THUMBNAIL, THUMBNAIL)), (x + k * THUMBNAIL, y))
-        draw.text((x, y + THUMBNAIL + 2), f"{i + 1}. {row.layer} {row.channel}  {row.label}", fill="black")
+        draw.text((x, y + THUMBNAIL + 2), f"{i + 1}. {row.layer}:{row.channel}  {row.label}", fill="black")
         sign = "=" if row.exact else "~"
         draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  share {row.share:.2f}", fill="black")
     return sheet

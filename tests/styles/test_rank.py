@@ -148,6 +148,8 @@ def test_contact_sheet(model: Generator, w: torch.Tensor, two: tuple[Ranking, di
     sheet = styles.contact_sheet(model, w, two[0], count=5, mask="b")
     assert sheet.size[0] == 4 * 200
     assert len(set(sheet.getdata())) > 50
+    with pytest.raises(ValueError, match="give the w that was ranked"):
+        styles.contact_sheet(model, w[:1], two[0])
 
 
 def test_progress_cancel_and_resume(model: Generator, w: torch.Tensor, mask: torch.Tensor, tmp_path: Path) -> None:
