@@ -9,7 +9,6 @@ ratios mean something on a busy machine; on the CPU one thread's processor time 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 import concept_edit as ce
+from concept_edit.files import write_tensors
 from concept_edit.recipe import read_concepts
 from concept_edit.solve import Factors, Problem, change, solve_problem
 
@@ -189,15 +189,19 @@ def memory() -> str:
 
 def measure_memory() -> None:
     """Hold an SDXL's K/V set, solve and save, and print the set's size and the peak beyond it, in MB."""
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    held = [torch.zeros(o, SDXL.width, dtype=torch.float16) + 1 for o, n in SDXL.outputs.items() for _ in range(n)]
+    idle = _status("VmRSS")
+    held = [torch.ones(o, SDXL.width, dtype=torch.float16) for o, n in SDXL.outputs.items() for _ in range(n)]
     size = sum(w.numel() * w.element_size() for w in held) / 1e6
-    factors = solve_problem(problem(1000, 1000, SDXL.width)).float()
+    factors = solve(problem(1000, 1000, SDXL.width))
     with tempfile.TemporaryDirectory() as folder:
-        from concept_edit.files import write_tensors
-
         write_tensors(Path(folder) / "e.safetensors", {"left": factors.left, "right": factors.right}, {})
-    print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 - idle - size)
+    print(size, _status("VmHWM") - idle - size)
+
+
+def _status(name: str) -> float:
+    """A line of Linux's /proc/self/status, in MB; the high-water mark there begins with the process itself."""
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1]) * 1.024e-3
 
 
 def prompts_to_file(source: str) -> str:
