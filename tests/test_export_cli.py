@@ -21,6 +21,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli")
     pipeline, other = tiny.tiny_pipeline("sd1"), tiny.tiny_pipeline("sd1", seed=5)
     pipeline.save_pretrained(root / "folder")
+    (root / "folder" / "generation.json").write_text('{"num_inference_steps": 2}')
     state = original_state(pipeline, FAMILIES["sd1"])
     save_file(state, root / "first.safetensors")
     tuned = {name: 1.01 * value if name.startswith("model.") else value for name, value in state.items()}

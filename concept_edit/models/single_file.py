@@ -168,8 +168,11 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
             pipeline = getattr(diffusers, file.family.pipeline).from_single_file(
                 str(file.path), config=str(config), local_files_only=True, dtype=dtype, **given
             )
-    except (SingleFileComponentError, RuntimeError, KeyError) as error:
-        raise ValueError(f"The denoiser in {file.path} does not fit {file.family.title} ({error}).") from error
+    except (SingleFileComponentError, RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{file.path} cannot paint as {file.family.title} ({str(error).strip().splitlines()[0]}); for another "
+            "architecture give companion=, a diffusers folder with its configuration"
+        ) from error
     return pipeline.to(file.place.device)
 
 

@@ -101,7 +101,7 @@ def build(kind: str, config: Any, state: dict[str, Tensor], dtype: torch.dtype) 
     name = {"clip": "CLIPTextModel", "clip_projection": "CLIPTextModelWithProjection", "t5": "T5EncoderModel"}[kind]
     with init_empty_weights(include_buffers=False):
         encoder = getattr(transformers, name)(config)
-    wanted = dict(encoder.named_parameters())
+    wanted, state = dict(encoder.named_parameters()), _untied(state)
     given = {key: state.get(key, state.get(key.removeprefix("text_model."))) for key in wanted}
     for key, value in given.items():
         if value is None or value.shape != wanted[key].shape:
@@ -112,6 +112,11 @@ def build(kind: str, config: Any, state: dict[str, Tensor], dtype: torch.dtype) 
     if kind == "t5":
         encoder.tie_weights()
     return encoder.eval().requires_grad_(False)
+
+
+def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """T5's two names for its embedding; files keep one."""
+    return {"encoder.embed_tokens.weight": state["shared.weight"], **state} if "shared.weight" in state else state
 
 
 def _precision(name: str, kind: str, dtype: torch.dtype) -> torch.dtype:
