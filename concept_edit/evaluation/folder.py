@@ -89,7 +89,7 @@ class RunFolder:
 
     def _about(self, side: str, row: Row) -> dict[str, Any]:
         if side not in self._run:
-            self._run[side] = digest([self.settings["all"], self.settings.get(side)])[:16]
+            self._run[side] = digest([self.settings["all"], side, self.settings.get(side)])[:16]
         return {"prompt": row.prompt, "seed": row.seed, "run": self._run[side]}
 
     def _claim(self) -> None:
