@@ -39,13 +39,13 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         towers,
         matrices=matrices,
         load=lambda: _pipeline(folder, family, towers, index, place, dtype),
-        defaults=_generation(folder),
+        defaults=generation_in(folder),
         origin=Origin(folder, {key: key for key in names}),
         layers=layers_of(config),
     )
 
 
-def _generation(folder: Path) -> dict[str, Any]:
+def generation_in(folder: Path) -> dict[str, Any]:
     """Steps and guidance the model's makers chose, when the folder says so."""
     path = folder / "generation.json"
     chosen = read_json(path) if path.is_file() else {}

@@ -16,7 +16,7 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import FAMILIES, Family, Tower, readers_of
-from concept_edit.models.folder import tokenizer_in, tower_in
+from concept_edit.models.folder import generation_in, tokenizer_in, tower_in
 from concept_edit.models.hub import cached
 from concept_edit.models.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.names import diffusers_name, layers_per_level
@@ -59,7 +59,10 @@ def open_single_file(path: Path, place: Placement, *, companion: Path | None = N
     origin = Origin(path, stored)
     load = lambda: _pipeline(file, towers, dtype)  # noqa: E731
     layers = layers_per_level(weights.where)
-    return OpenedModel(str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers)
+    defaults = {} if companion is None else generation_in(companion)
+    return OpenedModel(
+        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults
+    )
 
 
 def text_side(family: Family, naming: str, weights: Weights) -> dict[str, str]:
