@@ -40,7 +40,7 @@ class Row:
     d_warmth: float
     """Signed mean change of (red + green) / 2 - blue inside the mask."""
     label: str
-    """"light" or "warmth" when the change inside the mask has one sign, else "shape" (it moves or resizes things)."""
+    """"light" or "warmth" when the change inside an image's mask has one sign, else "shape" (it moves or resizes)."""
     consistency: float
     """mean / (mean + standard deviation) of the score over the images: 1 when all agree."""
     exact: bool
@@ -131,11 +131,12 @@ class Ranking:
         return spearman(score[:, ::2].mean(1), score[:, 1::2].mean(1))
 
     def order(self, mask: str | None = None, *, by: str = "score") -> list[int]:
-        """Positions of the units, largest mean of a score first (signed ones by size); ties keep the layers' order."""
+        """Positions of the units, largest mean first (signed scores by size, image by image); ties stay in order."""
         if by not in SCORES:
             raise ValueError(f"units are ordered by one of {', '.join(SCORES)}, got {by!r}.")
-        values: Tensor = getattr(self, by)(mask).mean(1)
-        return torch.argsort(values.abs() if by.startswith("d_") else values, descending=True, stable=True).tolist()
+        values: Tensor = getattr(self, by)(mask)
+        sizes = (values.abs() if by.startswith("d_") else values).mean(1)
+        return torch.argsort(sizes, descending=True, stable=True).tolist()
 
     def confirmed_depth(self, mask: str | None = None) -> int:
         """How many rows at the head of the list are exact."""
@@ -145,9 +146,9 @@ class Ranking:
         return len(self)
 
     def labels(self, mask: str | None = None) -> list[str]:
-        """What each unit does inside the mask, from the signed means."""
+        """What each unit does inside the mask, from the signed means of each image."""
         size = self.in_mean(mask).mean(1).clamp_min(1e-12)
-        luma, warmth = self.d_luma(mask).mean(1).abs() / size, self.d_warmth(mask).mean(1).abs() / 2 / size
+        luma, warmth = self.d_luma(mask).abs().mean(1) / size, self.d_warmth(mask).abs().mean(1) / 2 / size
         names = torch.where(torch.maximum(luma, warmth) < 0.5, 2, torch.where(warmth > luma, 1, 0))
         return [LABELS[i] for i in names.tolist()]
 

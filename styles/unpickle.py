@@ -7,30 +7,22 @@ byte is touched, and the number of opcodes, the nesting, keys and sizes are boun
 
 from __future__ import annotations
 
-import io
 import math
-import mmap
 import pickletools
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-MAX_BYTES = 4 << 30
-"""Largest file that is opened."""
 MAX_OPS = 150_000
 """Most opcodes in one file, pickles within pickles included; a 32 px official file holds 11,000."""
 MAX_SHARING = 4
 """How often the numbers of one storage may be handed out: tensors that share them would multiply the memory."""
 MAX_DEPTH = 200
 """Most open marks at a time."""
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-ZIP_MAGIC = b"PK\x03\x04"
 
 
 class UnsafeFileError(ValueError):
@@ -119,12 +111,12 @@ class Array:
     values: np.ndarray[Any, Any] | None = None
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
 def _array_type(*args: Any) -> ArrayType:
-    if not args or not _is_text(args[0]) or args[0] not in ARRAY_TYPES:
+    if not args or not is_text(args[0]) or args[0] not in ARRAY_TYPES:
         raise UnsafeFileError(f"numpy type {str(args[:1])[:40]} is not a plain number type.")
     return ArrayType(args[0])
 
@@ -151,10 +143,10 @@ def _pairs(*args: Any) -> dict[Any, Any]:
     rows = args[0] if args else []
     if not isinstance(rows, list | tuple) or any(not isinstance(row, list | tuple) or len(row) != 2 for row in rows):
         raise UnsafeFileError("a dictionary in the file is damaged.")
-    return {_key(key): value for key, value in rows}
+    return {key_of(key): value for key, value in rows}
 
 
-def _key(key: Any) -> str | int | None:
+def key_of(key: Any) -> str | int | None:
     """Keys are short texts or numbers: hashing a nested tuple could take for ever."""
     if key is not None and type(key) not in (str, int, bool):
         raise UnsafeFileError(f"a dictionary key of type {type(key).__name__} is not allowed.")
@@ -162,23 +154,13 @@ def _key(key: Any) -> str | int | None:
 
 
 def _members(*args: Any) -> list[Any]:
-    return [_key(item) for item in (args[0] if args and isinstance(args[0], list | tuple) else [])]
+    return [key_of(item) for item in (args[0] if args and isinstance(args[0], list | tuple) else [])]
 
 
 def _persistent(meta: Any = None, *_: Any) -> Record:
-    if not isinstance(meta, dict) or not _is_text(meta.get("class_name")) or not isinstance(meta.get("state"), dict):
+    if not isinstance(meta, dict) or not is_text(meta.get("class_name")) or not isinstance(meta.get("state"), dict):
         raise UnsafeFileError("a stored module lacks its class name or its state.")
     return Record(meta["class_name"], meta["state"])
-
-
-def _storage_from_bytes(raw: Any, budget: Budget) -> Storage:
-    """`torch.storage._load_from_bytes` would unpickle once more; here the bytes are read by the same rules."""
-    if not isinstance(raw, bytes):
-        raise UnsafeFileError("a stored tensor is not made of bytes.")
-    found = read_legacy(memoryview(raw), budget)
-    if not isinstance(found, Storage):
-        raise UnsafeFileError("a stored tensor holds something else than numbers.")
-    return found
 
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -209,11 +191,15 @@ class Budget:
     left: int = MAX_OPS
 
 
+Nested = Callable[[memoryview, Budget], Any]
+"""Reads the pickle inside a pickle."""
+
+
 class Machine:
     """One pickle program's stack, marks and memo."""
 
-    def __init__(self, budget: Budget, storages: Callable[[Any], Storage] | None = None) -> None:
-        self.budget = budget
+    def __init__(self, budget: Budget, nested: Nested, storages: Callable[[Any], Storage] | None = None) -> None:
+        self.budget, self.nested = budget, nested
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -292,18 +278,18 @@ class Machine:
         self.top(list).extend(items)
 
     def op_additems(self, _: Any) -> None:
-        items = [_key(item) for item in self.slice()]
+        items = [key_of(item) for item in self.slice()]
         self.top(list).extend(items)
 
     def op_setitem(self, _: Any) -> None:
         value, key = self.pop(), self.pop()
-        self.top(dict)[_key(key)] = value
+        self.top(dict)[key_of(key)] = value
 
     def op_setitems(self, _: Any) -> None:
         items = self.slice()
         if len(items) % 2:
             raise UnsafeFileError("a dictionary in the file misses a value.")
-        self.top(dict).update((_key(key), value) for key, value in zip(items[::2], items[1::2], strict=True))
+        self.top(dict).update((key_of(key), value) for key, value in zip(items[::2], items[1::2], strict=True))
 
     def op_memoize(self, _: Any) -> None:
         self.memo[len(self.memo)] = self.top(object)
@@ -325,7 +311,7 @@ class Machine:
 
     def op_stack_global(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
-        if not (_is_text(name) and _is_text(module)):
+        if not (is_text(name) and is_text(module)):
             raise UnsafeFileError("the pickle names a global by something else than text.")
         self.stack.append(allowed(f"{module}.{name}"))
 
@@ -334,11 +320,20 @@ class Machine:
         if not isinstance(call, Name) or not isinstance(args, tuple):
             raise UnsafeFileError("the pickle calls something that is not a known name; refused.")
         if call.path == NESTED:
-            self.stack.append(_storage_from_bytes(args[0] if args else None, self.budget))
+            self.stack.append(self.inner(args))
         else:
             self.stack.append(called(call.path, args))
 
     op_newobj = op_reduce
+
+    def inner(self, args: tuple[Any, ...]) -> Storage:
+        """`torch.storage._load_from_bytes` would unpickle once more; the bytes are read by the same rules."""
+        if len(args) != 1 or not isinstance(args[0], bytes):
+            raise UnsafeFileError("a stored tensor is not made of bytes.")
+        found = self.nested(memoryview(args[0]), self.budget)
+        if not isinstance(found, Storage):
+            raise UnsafeFileError("a stored tensor holds something else than numbers.")
+        return found
 
     def op_build(self, _: Any) -> None:
         state = self.pop()
@@ -437,130 +432,3 @@ def _filled(shape: Any, kind: Any, fortran: Any, raw: Any) -> np.ndarray[Any, An
     if min(sizes, default=1) < 0 or math.prod(sizes) * kind.dtype().itemsize != len(raw):
         raise UnsafeFileError(f"an array of shape {sizes} does not fit its {len(raw)} bytes.")
     return np.frombuffer(raw, kind.dtype()).reshape(sizes, order="F" if fortran else "C")
-
-
-def read_pickle(data: memoryview) -> Any:
-    """The value of a plain pickle (official .pkl)."""
-    return Machine(Budget()).run(data, 0)[0]
-
-
-def _persistent_storage(identity: Any) -> tuple[str, Storage]:
-    if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-        raise UnsafeFileError("the file refers to data outside itself; refused.")
-    kind, key, numel = identity[1], identity[2], identity[4]
-    dtype = STORAGES.get(kind.path.removeprefix("torch.")) if isinstance(kind, Name) else None
-    if dtype is None or not _is_text(key) or type(numel) is not int or numel < 0:
-        raise UnsafeFileError("the description of a tensor's storage is damaged.")
-    if len(identity) > 5 and identity[5] is not None:
-        raise UnsafeFileError(
-            "views of storages (torch before 0.4) are not read; save the file anew with a later torch."
-        )
-    return key, Storage(dtype, numel)
-
-
-def read_legacy(data: memoryview, budget: Budget | None = None) -> Any:
-    """The value of a file of torch.save before 1.6: five pickles, then the raw storages one after another."""
-    found: dict[str, Storage] = {}
-    budget = budget or Budget()
-
-    def storages(identity: Any) -> Storage:
-        key, storage = _persistent_storage(identity)
-        return found.setdefault(key, storage)
-
-    values, position = [], 0
-    for _ in range(5):
-        value, position = Machine(budget, storages).run(data, position)
-        values.append(value)
-        if values[0] != LEGACY_MAGIC:
-            raise UnsafeFileError("not a file of torch.save: wrong magic number.")
-    if not isinstance(values[4], list) or any(key not in found for key in map(_key, values[4])):
-        raise UnsafeFileError("the list of storages in the file is damaged.")
-    for key in values[4]:
-        position = _take(found[key], data, position)
-    return values[3]
-
-
-def _take(storage: Storage, data: memoryview, position: int) -> int:
-    """Point a storage to its numbers behind an 8-byte count; the position behind them."""
-    count = int.from_bytes(data[position : position + 8], "little")
-    end = position + 8 + count * storage.dtype.itemsize
-    if len(data) < position + 8 or count != storage.numel or end > len(data):
-        raise UnsafeFileError("the numbers in the file are cut off.")
-    storage.data = data[position + 8 : end]
-    return end
-
-
-def read_zip(data: memoryview) -> Any:
-    """The value of a file of torch.save from 1.6 on: a zip of data.pkl and one uncompressed entry per storage."""
-    try:
-        entries = {info.filename.partition("/")[2]: info for info in zipfile.ZipFile(_File(data)).infolist()}
-    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, UnicodeError) as error:
-        raise UnsafeFileError(f"the zip in the file is damaged or cut off ({str(error)[:80]}).") from None
-
-    def storages(identity: Any) -> Storage:
-        key, storage = _persistent_storage(identity)
-        storage.data = _entry(entries, f"data/{key}", data)
-        if len(storage.data) < storage.numel * storage.dtype.itemsize:
-            raise UnsafeFileError("the numbers in the file are cut off.")
-        return storage
-
-    if "byteorder" in entries and bytes(_entry(entries, "byteorder", data)) != b"little":
-        raise UnsafeFileError("big-endian checkpoints are not read.")
-    return Machine(Budget(), storages).run(_entry(entries, "data.pkl", data), 0)[0]
-
-
-class _File(io.RawIOBase):
-    """A seekable read-only file over memory."""
-
-    def __init__(self, data: memoryview) -> None:
-        self.data, self.position = data, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.position = max(0, offset + (0, self.position, len(self.data))[whence])
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self.data) if size is None or size < 0 else self.position + size
-        found = bytes(self.data[self.position : end])
-        self.position += len(found)
-        return found
-
-
-def _entry(entries: dict[str, zipfile.ZipInfo], name: str, data: memoryview) -> memoryview:
-    """The bytes of an uncompressed zip entry, in place."""
-    info = entries.get(name)
-    if info is None or info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-        raise UnsafeFileError(f"the file has no plain entry {name!r}; torch.save writes one.")
-    head = data[info.header_offset : info.header_offset + 30]
-    if bytes(head[:4]) != ZIP_MAGIC:
-        raise UnsafeFileError("the zip in the file is damaged.")
-    start = info.header_offset + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-    if start + info.file_size > len(data):
-        raise UnsafeFileError("the zip in the file is cut off.")
-    return data[start : start + info.file_size]
-
-
-def read_file(path: Path) -> Any:
-    """The value of a .pkl or .pt file, whichever its first bytes say it is."""
-    size = path.stat().st_size
-    if not 16 <= size <= MAX_BYTES:
-        raise UnsafeFileError(f"{path.name} has {size} bytes; a checkpoint has 16 bytes to {MAX_BYTES >> 30} GiB.")
-    with open(path, "rb") as file:
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    head = bytes(data[:32])
-    if head.startswith(ZIP_MAGIC):
-        return read_zip(data)
-    if LEGACY_MAGIC.to_bytes(10, "little") in head:
-        return read_legacy(data)
-    if head[:1] == b"\x80" and head[1] in range(2, 6):
-        return read_pickle(data)
-    raise UnsafeFileError(f"{path.name} is no pickle, torch or safetensors file: it starts with {head[:8]!r}.")

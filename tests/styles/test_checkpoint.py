@@ -25,9 +25,10 @@ from planted import tiny, vectors
 from safetensors.torch import save_file
 
 import styles
-from styles.checkpoint import from_object
+from styles.foreign import from_object
 from styles.generator import Generator
-from styles.unpickle import Array, Record, read_file
+from styles.torchfile import read_file
+from styles.unpickle import Array, Record
 
 TRAP = Path("trap")
 NUMBER = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}

@@ -117,9 +117,9 @@ def test_scores_follow_from_the_sums(two: tuple[Ranking, dict[str, torch.Tensor]
     assert bool((ranking.consistency() <= 1).all())
     assert -1 <= (ranking.split_half() or 0) <= 1
     assert ranking.confirmed_depth() == len(ranking)
-    warm = [abs(row.d_warmth) for row in ranking.top(9, by="d_warmth")]
-    assert warm == sorted(warm, reverse=True)
-    assert warm[0] == pytest.approx(float(ranking.d_warmth().mean(1).abs().max()))
+    warm, size = ranking.order(by="d_warmth"), ranking.d_warmth().abs().mean(1)
+    assert size[warm].tolist() == sorted(size.tolist(), reverse=True)
+    assert (ranking.top(1, by="d_warmth")[0].layer, ranking.top(1, by="d_warmth")[0].channel) == ranking.units[warm[0]]
     with pytest.raises(ValueError, match="ordered by"):
         ranking.top(by="beauty")
     with pytest.raises(ValueError, match="no mask 'c'"):
