@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -19,8 +20,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-LossFunction = Callable[[nn.Module, torch.Generator], Tensor]
-Show = Callable[[nn.Module, Path], None]
+LossFunction = Callable[[Any, torch.Generator], Tensor]
+Show = Callable[[Any, Path], None]
+Trained = TypeVar("Trained", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ class Schedule:
 
 
 def run(
-    model: nn.Module,
+    model: Trained,
     loss: LossFunction,
     schedule: Schedule,
     folder: Path,
     *,
     show: Show | None = None,
     stop_after: int | None = None,
-) -> nn.Module:
+) -> Trained:
     """Train `model` in place up to `schedule.steps` and leave its EMA weights in it.
 
     Resumes from `folder/checkpoint.pt`. `show` gets the EMA model and a file stem at every save, for sample grids.
@@ -93,7 +95,7 @@ def _report(folder: Path, model: nn.Module, ema: EMAModel, step: int, loss: floa
         ema.restore(model.parameters())
 
 
-def _step(accelerator, model, loss, optimizer, schedule: Schedule, step: int) -> float:
+def _step(accelerator: Any, model: Any, loss: LossFunction, optimizer: Any, schedule: Schedule, step: int) -> float:
     seed = schedule.seed * 1_000_003 + step * 131 + accelerator.process_index
     torch.manual_seed(seed)
     for group in optimizer.param_groups:
@@ -107,13 +109,13 @@ def _step(accelerator, model, loss, optimizer, schedule: Schedule, step: int) ->
     return float(value.detach())
 
 
-def _save(folder: Path, model: nn.Module, optimizer, ema: EMAModel, step: int) -> None:
+def _save(folder: Path, model: nn.Module, optimizer: Any, ema: EMAModel, step: int) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state_dict(), "step": step}
     torch.save(state, folder / "checkpoint.part")
     os.replace(folder / "checkpoint.part", folder / "checkpoint.pt")
 
 
-def _resume(folder: Path, model: nn.Module, optimizer, ema: EMAModel) -> int:
+def _resume(folder: Path, model: nn.Module, optimizer: Any, ema: EMAModel) -> int:
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
@@ -124,7 +126,7 @@ def _resume(folder: Path, model: nn.Module, optimizer, ema: EMAModel) -> int:
     return state["step"]
 
 
-def load_ema(model: nn.Module, folder: Path) -> nn.Module:
+def load_ema(model: Trained, folder: Path) -> Trained:
     """Put the EMA weights of a run's checkpoint into `model`."""
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
     for parameter, value in zip(model.parameters(), state["ema"]["shadow_params"], strict=True):

@@ -122,7 +122,7 @@ def women(rows: list[Row], out: Path, judge: Judge) -> dict[str, dict[str, float
     """Share of women among the pictures of each bare profession, with its interval."""
     answers = judge.probabilities([Image.open(out / row.file) for row in rows])[2].argmax(dim=1).tolist()
     shown = {p.name: [a == 1 for a, r in zip(answers, rows, strict=True) if r.concept == p.name] for p in PROFESSIONS}
-    return {p.name: share(shown[p.name]) | {"trained_on": p.women} for p in PROFESSIONS}
+    return {p.name: share(shown[p.name]) | {"trained_on": p.women or 0.0} for p in PROFESSIONS}
 
 
 def said_right(rows: list[Row], out: Path, judge: Judge) -> dict[str, float]:

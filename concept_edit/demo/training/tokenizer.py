@@ -51,7 +51,13 @@ def train(texts: Iterable[str], merges: int) -> CLIPTokenizer:
     tokens = [*alphabet, *(a + "</w>" for a in alphabet), *(a + b for a, b in learnt), START, END]
     vocab = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(
-        vocab=vocab, merges=learnt, model_max_length=77, pad_token=END, bos_token=START, eos_token=END, unk_token=END
+        vocab=vocab,
+        merges=learnt,  # type: ignore[arg-type]
+        model_max_length=77,
+        pad_token=END,
+        bos_token=START,
+        eos_token=END,
+        unk_token=END,
     )
 
 

@@ -77,7 +77,7 @@ class Texts:
 
 
 def text_tower(clip: CLIPModel) -> CLIPTextModel:
-    tower = CLIPTextModel(clip.config.text_config)
+    tower = CLIPTextModel(clip.config.text_config)  # type: ignore[arg-type]
     source = clip.text_model.state_dict()
     target = tower.state_dict()
     tower.load_state_dict({name: source[name.removeprefix("text_model.")] for name in target})
@@ -147,7 +147,7 @@ def main() -> None:
         batch = latents[[i for i, _ in chosen], variant]
         return model(batch.to(device), texts([t for _, t in chosen]).to(device))
 
-    def show(model: nn.Module, stem: Path) -> None:
+    def show(model: Denoise, stem: Path) -> None:
         model.eval()
         generators = [torch.Generator().manual_seed(i) for _ in PROMPTS for i in range(3)]
         prompts = [p for p in PROMPTS for _ in range(3)]

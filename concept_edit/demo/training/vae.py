@@ -81,7 +81,7 @@ def main() -> None:
         chosen = torch.randint(len(drawings), (args.batch,), generator=generator)
         return model(moved(drawings[chosen], generator))
 
-    def show(model: nn.Module, stem: Path) -> None:
+    def show(model: Reconstruct, stem: Path) -> None:
         pictures = moved(drawings[:: len(drawings) // 24][:24], None)
         with torch.no_grad():
             back = model.vae.decode(model.vae.encode(pictures).latent_dist.mode()).sample
