@@ -394,3 +394,23 @@ def test_sd3_works_without_t5():
         wanted = pipeline.encode_prompt(PROMPTS, None, None, do_classifier_free_guidance=False)[0]
     torch.testing.assert_close(text.rows, wanted[:, :77], rtol=0, atol=2e-6)
     assert not wanted[:, 77:].any()
+
+
+@SD1
+def test_old_folders_open(model, place, tmp_path):
+    """As older hub folders are: a vocabulary and merges for a tokenizer, half-precision variants alone."""
+    from concept_edit.models.tokenizers import clip_merges, clip_vocabulary
+
+    folder = tmp_path / "old"
+    model.pipeline.save_pretrained(folder, variant="fp16")
+    tokenizer = folder / "tokenizer"
+    (tokenizer / "tokenizer.json").unlink()
+    (tokenizer / "vocab.json").write_text(json.dumps(clip_vocabulary(4000)), "utf-8")
+    merges = "\n".join(["#version: 0.2", *clip_merges()[:4000]])
+    (tokenizer / "merges.txt").write_text(merges + "\n", "utf-8")
+    kept = ("bos_token", "eos_token", "pad_token", "unk_token", "model_max_length", "tokenizer_class")
+    config = json.loads((tokenizer / "tokenizer_config.json").read_text("utf-8"))
+    (tokenizer / "tokenizer_config.json").write_text(json.dumps({key: config[key] for key in kept if key in config}))
+    opened = open_model(folder)
+    assert opened.fingerprint == model.fingerprint
+    assert np.abs(paint(opened, "a cat", 1) - paint(model, "a cat", 1)).max() <= 1
