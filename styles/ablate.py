@@ -155,8 +155,8 @@ class Ablation:
         """The unit's own layer: y' = d' (y/d + Δs_u W_u ⊛ x_u), a rank-one change of the linear part."""
         module, before, style = self.model.module(name), self.before[name], self.styles[name]
         if isinstance(module, ToRGB):
-            rgb = module(before.x, _replaced(style, channels, values))
-            return State(before.x.expand(len(channels), -1, -1, -1), self._add(before.rgb, rgb))
+            x = before.x.expand(len(channels), -1, -1, -1)
+            return State(x, self._add(before.rgb, module(x, _replaced(style, channels, values))))
         weight = module.weight[:, channels].transpose(0, 1)
         change = _single(module, before.x[0, channels], weight * (values - style[0, channels])[:, None, None, None])
         y = change.add_(self._base(name, module))

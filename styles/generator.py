@@ -217,10 +217,10 @@ class StyleEdit:
 
     layer: str
     channels: Tensor
-    values: Float[Tensor, "batch units"]
-    """What to write, multiply by or add; batch may be 1."""
+    values: Float[Tensor, "rows units"]
+    """What to write, multiply by or add: one row per image, or one row for all."""
     how: Literal["set", "scale", "shift"] = "set"
-    mask: Float[Tensor, "batch 1 h w"] | None = None
+    mask: Float[Tensor, "masks 1 h w"] | None = None
     feature: bool = False
 
     def apply(self, style: Float[Tensor, "batch channels"]) -> Float[Tensor, "batch channels"]:
@@ -245,7 +245,7 @@ def kept(edits: Sequence[StyleEdit], style: Tensor, own: Tensor) -> Tensor | Non
     return None if found is style else found
 
 
-def blend(first: State, second: State, mask: Float[Tensor, "batch 1 h w"]) -> State:
+def blend(first: State, second: State, mask: Float[Tensor, "masks 1 h w"]) -> State:
     """`second` where the mask is 1, `first` where it is 0, mixed between; exact at both ends."""
 
     def mix(a: Tensor, b: Tensor) -> Tensor:

@@ -180,7 +180,7 @@ def test_sweeps_are_saved(model: Generator, w: torch.Tensor, tmp_path: Path) -> 
 
     frames = styles.sweep(model, w[:2], [UNIT], [-3.0, 0.0, 3.0], how="shift")
     styles.save_sweep(frames, tmp_path / "s.png")
-    styles.save_sweep(frames, tmp_path / "s.gif", fps=10)
+    styles.save_sweep(frames, tmp_path / "s.gif", fps=10.0)
     assert Image.open(tmp_path / "s.png").size == (3 * 32, 2 * 32)
     with Image.open(tmp_path / "s.gif") as film:
         assert (film.n_frames, film.size, film.info["duration"]) == (3, (64, 32), 100)
@@ -217,7 +217,7 @@ def test_a_unit_edit_fits_other_seeds(model: Generator, w: torch.Tensor, tmp_pat
             assert torch.equal(image, model.synthesize(other))
     with (
         pytest.raises(ValueError, match="shifts units"),
-        styles.UnitEdit((("b16.conv1", 3, 2.0),)).applied(model, strength=2),
+        styles.UnitEdit((("b16.conv1", 3, 2.0),)).applied(model, strength=2.0),
     ):
         pass
 
