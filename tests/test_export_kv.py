@@ -157,3 +157,22 @@ def test_push_dry_run_writes_the_whole_folder(tmp_path, monkeypatch):
         push(edit, model, "no-owner", tmp_path / "hub2", dry_run=True)
     with pytest.raises(FileExistsError, match="files in it"):
         push(edit, model, "someone/no-gogh", tmp_path / "hub", dry_run=True)
+
+
+def test_push_uploads_the_folder_it_wrote(tmp_path, monkeypatch):
+    calls = []
+
+    class Recorded:
+        def create_repo(self, repo, **more):
+            calls.append(("create", repo, more))
+            return f"hub/{repo}"
+
+        def upload_folder(self, **more):
+            calls.append(("upload", more["repo_id"], sorted(path.name for path in more["folder_path"].iterdir())))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Recorded)
+    model = tiny.tiny_model("sd1")
+    done = push(ce.solve(model, RECIPE), model, "someone/no-gogh", tmp_path / "hub")
+    assert done.url == "hub/someone/no-gogh"
+    assert calls[0] == ("create", "someone/no-gogh", {"private": True, "exist_ok": True})
+    assert calls[1] == ("upload", "someone/no-gogh", list(done.files))
