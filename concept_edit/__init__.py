@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from concept_edit.collect import collect
+    from concept_edit.debias import debias
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
@@ -34,6 +35,7 @@ __all__ = [
     "Report",
     "Statistics",
     "collect",
+    "debias",
     "diagnose",
     "evaluate",
     "export_checkpoint",
@@ -56,6 +58,7 @@ _HOMES = {
     "Report": "evaluation",
     "Statistics": "stats",
     "collect": "collect",
+    "debias": "debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
     "export_checkpoint": "export",

@@ -26,7 +26,7 @@ from concept_edit.models.contract import Model, Site
 from concept_edit.recipe import CutWarning, Debias, Recipe
 from concept_edit.solve import goal_moment, row_moment
 from concept_edit.stats import Rows, Statistics, Stream, plus
-from concept_edit.tokens import PromptRows, kept_rows, paired, prompt_rows
+from concept_edit.tokens import PromptRows, aimed_pairs, kept_rows, paired, prompt_rows
 
 ROW_BYTES = 128 * 2**20
 """Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
@@ -42,12 +42,15 @@ def collect(
     `progress` shows a bar on stderr. `strict` refuses prompts that the tokenizer has to cut, which otherwise warn.
 
     Raises:
-        ValueError: a prompt that is cut (strict), NaN from the encoder, a concept to balance (which `uce` does not
-            solve), or layers that the model does not have.
+        ValueError: a prompt that is cut (strict), NaN from the encoder, a concept to balance without
+            aims, or layers that the model does not have.
     """
-    unsolved = [edit.concept for edit in recipe.edits if isinstance(edit, Debias)]
-    if unsolved:
-        raise ValueError(f"{unsolved[0]!r} is to be balanced, which the method {recipe.method!r} does not solve")
+    unmeasured = [edit.concept for edit in recipe.edits if isinstance(edit, Debias) and edit.aims is None]
+    if unmeasured:
+        raise ValueError(
+            f"{unmeasured[0]!r} is to be balanced and nobody has measured how far: "
+            "find its aims with debias (concept-edit debias --recipe), or write them into the recipe"
+        )
     edited = {site.stream for site in sites_edited(model, recipe)}
     names = [name for name in model.streams if name in edited]
     piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
@@ -57,7 +60,7 @@ def collect(
         for batch in _batches(jobs, batch_size):
             known = encoder([prompt for job in batch for prompt in job.prompts])
             for job, name in product(batch, names):
-                piles[name][job.goal is None].add(job, known, name)
+                piles[name][job.kept].add(job, known, name)
             bar.update(len(batch))
     streams = {name: Stream(pairs.read(), kept.read()) for name, (pairs, kept) in piles.items()}
     return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut)
@@ -88,21 +91,35 @@ class _Job:
     goal: str | None
     weight: float
     tokens: str
+    aims: tuple[tuple[str, float], ...] = ()
+    """For a concept to balance: the prompts its goal lies towards, and how far."""
+
+    @property
+    def kept(self) -> bool:
+        return self.goal is None and not self.aims
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        return (self.prompt,) if self.goal is None else (self.prompt, self.goal)
+        asked = (self.prompt,) if self.goal is None else (self.prompt, self.goal)
+        return (*asked, *(prompt for prompt, _ in self.aims))
 
 
 def _jobs(recipe: Recipe) -> list[_Job]:
     """Under `subject` a concept's rows share its weight; elsewhere each row has it whole, as published."""
     jobs: list[_Job] = []
     for owner, edit in enumerate(recipe.edits):
-        assert not isinstance(edit, Debias)
         prompts = edit.prompts()
         weight = edit.weight / len(prompts) if recipe.tokens == "subject" else edit.weight
-        jobs.extend(_Job(owner, prompt, edit.guide, weight, recipe.tokens) for prompt in prompts)
+        if isinstance(edit, Debias):
+            jobs.extend(_Job(owner, p, None, weight, recipe.tokens, _aims(edit, p)) for p in prompts)
+        else:
+            jobs.extend(_Job(owner, p, edit.guide, weight, recipe.tokens) for p in prompts)
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
+
+
+def _aims(edit: Debias, prompt: str) -> tuple[tuple[str, float], ...]:
+    assert edit.aims is not None
+    return tuple(zip(edit.towards(prompt), edit.aims.values(), strict=True))
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
@@ -164,7 +181,9 @@ class _Pile:
 
     def add(self, job: _Job, known: Known, stream: str) -> None:
         source = known[job.prompt][stream]
-        if job.goal is None:
+        if job.aims:
+            rows, goals = _aimed(job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims])
+        elif job.goal is None:
             rows = goals = source.rows[kept_rows(job.tokens, source)]
         else:
             goal = known[job.goal][stream]
@@ -199,3 +218,13 @@ class _Pile:
 
 def _take(source: PromptRows, goal: PromptRows, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
     return source.rows[[s for s, _ in pairs]], goal.rows[[g for _, g in pairs]]
+
+
+def _aimed(job: _Job, source: PromptRows, towards: Sequence[tuple[PromptRows, float]]) -> tuple[Tensor, Tensor]:
+    """c and T(α) = c + Σ α (row of the phrase − c), in float64 until the end."""
+    places = [row for row, _ in aimed_pairs(job.tokens, source, source)]
+    rows = source.rows[places].double()
+    goals = rows.clone()
+    for prompt, alpha in towards:
+        goals += alpha * (prompt.rows[[row for _, row in aimed_pairs(job.tokens, source, prompt)]].double() - rows)
+    return source.rows[places], goals.to(source.rows.dtype)

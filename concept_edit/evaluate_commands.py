@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -15,6 +15,7 @@ import concept_edit as ce
 from concept_edit.files import check_writable
 
 if TYPE_CHECKING:
+    from concept_edit.debias import Counted
     from concept_edit.evaluation.measure import Distance
 
 EditOption = Annotated[Path, typer.Option("--edit", help="An edit file.", show_default=False)]
@@ -35,7 +36,139 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
-    app.command()(evaluate)
+    for verb in (debias, evaluate, release, verify, sign):
+        app.command()(verb)
+
+
+def debias(
+    concepts: Annotated[str, typer.Argument(help="Concepts to balance, separated by ';'.")] = "",
+    *,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="A recipe that balances concepts, YAML.")] = None,
+    across: Annotated[str, typer.Option("--across", help="Attributes and shares: 'man=0.5; woman=0.5'.")] = "",
+    preserve: Annotated[str, typer.Option("--preserve", help="Prompts to keep, separated by ';'.")] = "",
+    tolerance: Annotated[float, typer.Option("--tolerance", help="How near each share must come.")] = 0.08,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds at most.")] = 12,
+    check: Annotated[int, typer.Option("--check", min=0, help="Pictures a concept in the closing check.")] = 48,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Keeps the pictures; started again, it goes on.")
+    ] = None,
+    clip: ClipSource = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The edit file to write.")] = Path("edit.safetensors"),
+    steps: Steps = None,
+    guidance: Guidance = None,
+    batch_size: Batch = 16,
+    model: ModelName = "demo",
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Balance concepts: measure their shares, re-aim, re-solve, until counted pictures show what is wanted."""
+    from concept_edit.debias import Plan
+    from concept_edit.debias import debias as balanced
+    from concept_edit.evaluation import Settings
+
+    check_writable(out)
+    asked = _balancing(concepts, recipe, across, preserve)
+    opened = ce.open_model(model, device=device)
+    tools = _instruments(clip, tuple(_shares(across)) or asked.concepts, device)
+    found = balanced(
+        opened,
+        asked,
+        None if tools is None else tools.labeller,
+        clip=None if tools is None else tools.clip,
+        plan=Plan(tolerance=tolerance, rounds=rounds, check=check),
+        settings=Settings(steps=steps, guidance_scale=guidance, batch_size=batch_size),
+        out=folder,
+        progress=None if quiet or as_json else _tell,
+    )
+    found.edit.save(out)
+    if as_json:
+        return _print_json(found.as_dict() | {"out": str(out)})
+    if not quiet:
+        lines = [
+            f"{f.group}: {f.name} {f.side} {f.value:.3f} ({f.low:.3f} to {f.high:.3f}, n {f.n})" for f in found.figures
+        ]
+        left = f"not in range: {', '.join(found.unsettled)}" if found.unsettled else "all in range"
+        _print("\n".join([*lines, f"{out}: {found.images} pictures, {len(found.rounds)} rounds, {left}"]))
+    return None
+
+
+def release(
+    edit: EditFile,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the release.")] = Path("release"),
+    run: Annotated[Path | None, typer.Option("--run", help="Evaluate in this run folder and put it in.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="CSV with prompt and evaluation_seed.")] = None,
+    decision: Annotated[str, typer.Option("--decision", help="What was decided.")] = "not decided",
+    reviewers: Annotated[str, typer.Option("--reviewers", help="Who decided, by ';'.")] = "",
+    barred: Annotated[str, typer.Option("--barred", help="Concepts whose pictures are not shown, by ';'.")] = "",
+    rollback: Annotated[str, typer.Option("--rollback", help="Command that brings the original back.")] = "",
+    strength: Annotated[float, typer.Option("--strength", help="0: the original, 1: the whole edit.")] = 1.0,
+    steps: Steps = None,
+    model: ModelName = "demo",
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Write the folder a team signs: edit, manifest, history and a page with the evidence."""
+    from concept_edit.audit import Decision, write_release
+    from concept_edit.evaluation import Settings
+
+    loaded, opened = ce.Edit.load(edit), ce.open_model(model, device=device)
+    told = Decision(decision, _split(reviewers), _split(barred), rollback)
+    report = None
+    if run is not None:
+        with _bar("painting", not quiet) as progress:
+            report = ce.evaluate(
+                opened, loaded, prompts, out=run, strength=strength, settings=Settings(steps=steps),
+                barred=told.barred, progress=progress,
+            )  # fmt: skip
+    found = write_release(
+        opened, loaded, out, report=report, diagnosis=ce.diagnose(opened, loaded), decision=told, strength=strength
+    )
+    if not quiet:
+        _print(f"{found.folder}: manifest {found.manifest}")
+
+
+def verify(
+    edit: EditFile,
+    *,
+    manifest: Annotated[Path | None, typer.Option("--manifest", help="[manifest.json beside the edit]")] = None,
+    keys: Annotated[str, typer.Option("--keys", help="Who must have signed: 'ada=ada.pub; ben=ben.pub'.")] = "",
+    model: ModelName = "demo",
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> int:
+    """Solve an edit's recipe again and compare bit for bit; say what was touched. Exit code 1 if anything was."""
+    from concept_edit.audit import Verification
+    from concept_edit.audit import verify as verified
+
+    found = verified(edit, ce.open_model(model, device=device), manifest=manifest)
+    if keys:
+        from concept_edit.signing import check_signatures
+
+        folder = (manifest or edit).parent
+        found = Verification((*found.findings, *check_signatures(folder, _pairs(keys))))
+    if as_json:
+        facts = [{"part": f.part, "ok": f.ok, "text": f.text} for f in found.findings]
+        _print_json({"ok": found.ok, "touched": list(found.touched), "findings": facts})
+    else:
+        _print(f"{found.table()}\n\n{'untouched' if found.ok else 'touched: ' + ', '.join(found.touched)}")
+    return 0 if found.ok else 1
+
+
+def sign(
+    folder: Annotated[Path, typer.Argument(help="The folder of a release.", show_default=False)],
+    *,
+    name: Annotated[str, typer.Option("--as", help="Who signs.", show_default=False)],
+    key: Annotated[Path, typer.Option("--key", help="Their private key, PEM.", show_default=False)],
+    quiet: Quiet = False,
+) -> None:
+    """Sign a release. Two people, each with a key of their own, make it one that may be exported."""
+    from concept_edit.signing import sign as signed
+
+    target = signed(folder, name, key)
+    if not quiet:
+        _print(f"{target}: {name} has signed")
 
 
 def evaluate(
@@ -103,6 +236,39 @@ def _instruments(clip: str, concepts: tuple[str, ...], device: str) -> Any:
 
     towers = TransformersClip(clip, device=device)
     return Instruments(ZeroShot(towers, tuple(dict.fromkeys([*concepts, *EVERYDAY]))), towers)
+
+
+def _balancing(concepts: str, path: Path | None, across: str, preserve: str) -> ce.Recipe:
+    """The recipe file with the named concepts added, each balanced across the given shares."""
+    asked = ce.Recipe.load(path) if path is not None else ce.Recipe()
+    shares = _shares(across)
+    if _split(concepts) and not shares:
+        raise ValueError("say what to balance across, as in --across 'man=0.5; woman=0.5'")
+    edits = (*asked.edits, *(ce.Debias(concept, across=shares) for concept in _split(concepts)))
+    fields = asked.model_dump(exclude={"edits", "preserve"})
+    return ce.Recipe(edits=edits, preserve=(*asked.preserve, *_split(preserve)), **fields)
+
+
+def _shares(text: str) -> dict[str, float]:
+    try:
+        return {name: float(share) for name, share in _pairs(text).items()}
+    except ValueError as error:
+        raise ValueError(f"{text!r} are no shares; write them as in 'man=0.5; woman=0.5'") from error
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """'a=b; c=d' as a table."""
+    parts = [part.partition("=") for part in _split(text)]
+    if any(not (name.strip() and sign and value.strip()) for name, sign, value in parts):
+        raise ValueError(f"{text!r} is not of the form 'name=value; name=value'")
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
+def _tell(number: int, counted: Sequence[Counted]) -> None:
+    seen = counted[-1]
+    total = sum(seen.counts.values())
+    shares = ", ".join(f"{name} {hits / total:.2f}" for name, hits in seen.counts.items())
+    sys.stderr.write(f"round {number}: {seen.concept}: {shares} of {total} ({seen.verdict})\n")
 
 
 def _split(text: str) -> tuple[str, ...]:

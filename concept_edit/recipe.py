@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -115,8 +116,33 @@ class Debias:
     """Attribute -> share of images that should show it; at least two, summing to 1."""
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
+    wordings: tuple[str, ...] = ()
+    """Further prompts that mean the concept, as in `Erase`."""
+    phrase: str = "{attribute} {concept}"
+    """How the concept is asked for with an attribute: it leads the way from the concept to the attribute."""
+    aims: dict[str, float] | None = None
+    """Attribute -> α: the goal is the concept's rows plus Σ α · (rows of the phrase − rows of the concept). `debias`
+    measures them and writes them here, so that the recipe solves to the same bits again."""
 
     _check_concept = field_validator("concept")(_named)
+
+    @field_validator("wordings", mode="before")
+    @classmethod
+    def _one_wording(cls, wordings: Any) -> Any:
+        return (wordings,) if isinstance(wordings, str) else wordings
+
+    @field_validator("phrase")
+    @classmethod
+    def _check_phrase(cls, phrase: str) -> str:
+        if "{attribute}" not in phrase or "{concept}" not in phrase:
+            raise ValueError(f"the phrase {phrase!r} must hold {{attribute}} and {{concept}}")
+        return phrase
+
+    @model_validator(mode="after")
+    def _check_aims(self) -> Debias:
+        if self.aims is not None and list(self.aims) != list(self.across):
+            raise ValueError(f"aims name {list(self.aims)}, across names {list(self.across)}; name the same attributes")
+        return self
 
     @field_validator("across")
     @classmethod
@@ -126,6 +152,18 @@ class Debias:
         if any(share <= 0 for share in across.values()) or not math.isclose(sum(across.values()), 1, abs_tol=1e-6):
             raise ValueError(f"the shares {list(across.values())} must be above 0 and sum to 1")
         return across
+
+    def prompts(self) -> tuple[str, ...]:
+        """The concept itself and every wording of it, each once, in order."""
+        return Erase(self.concept, wordings=self.wordings).prompts()
+
+    def phrase_of(self, attribute: str) -> str:
+        """The concept with an attribute: 'woman doctor'."""
+        return self.phrase.replace("{attribute}", attribute).replace("{concept}", self.concept)
+
+    def towards(self, prompt: str) -> tuple[str, ...]:
+        """A prompt of the concept with each attribute in turn: 'a doctor' -> 'a man doctor', 'a woman doctor'."""
+        return tuple(prompt.replace(self.concept, self.phrase_of(attribute)) for attribute in self.across)
 
 
 _KINDS: Mapping[str, type] = {"erase": Erase, "moderate": Moderate, "debias": Debias}
@@ -218,6 +256,14 @@ class Recipe(BaseModel):
     def edits_layer(self, name: str, role: str) -> bool:
         """Whether the matrix called `name`, in the role `role`, is to be changed."""
         return not self.layers or any(layer == role or fnmatchcase(name, layer) for layer in self.layers)
+
+    def aimed(self, aims: Mapping[str, Mapping[str, float]]) -> Recipe:
+        """The same recipe with these aims: concept to balance -> attribute -> α."""
+        edits = tuple(
+            replace(edit, aims=dict(aims[edit.concept])) if isinstance(edit, Debias) and edit.concept in aims else edit
+            for edit in self.edits
+        )
+        return self.model_copy(update={"edits": edits})
 
     def without(self, *concepts: str) -> Recipe:
         """The same recipe with these concepts no longer changed.

@@ -98,6 +98,21 @@ def prompt_rows(stream: Encoded, index: int) -> PromptRows:
     return PromptRows(rows.clone(), (first, rest), stream.pooled)
 
 
+def aimed_pairs(rule: str, source: PromptRows, goal: PromptRows) -> Pairs:
+    """Every row that speaks for the source, once, with the row in its place in the goal prompt, of any length."""
+    own = "last" if source.pooled else rule
+    return [
+        (row, _in_place(row, s, g))
+        for s, g in zip(source.spans, goal.spans, strict=True)
+        for row in dict.fromkeys(pair[0] for pair in _PAIRS[own](s, s))
+    ]
+
+
+def _in_place(row: int, source: Span, goal: Span) -> int:
+    """Subject tokens answer to the last one, EOS to EOS, and pads to pads counted from EOS."""
+    return goal.last if row < source.eos else min(goal.eos + row - source.eos, goal.stop - 1)
+
+
 def paired(rule: str, source: PromptRows, goal: PromptRows) -> Pairs:
     """The pairs of a source and a goal prompt under the rule; a pooled vector has but one row."""
     pairs = _PAIRS["last" if source.pooled else rule]

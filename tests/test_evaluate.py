@@ -193,10 +193,10 @@ def test_wilson_is_the_score_interval():
 def test_the_bootstrap_covers_the_mean():
     rng = np.random.default_rng(3)
     hits = 0
-    for trial in range(60):
+    for trial in range(25):
         low, high = bootstrap(rng.normal(2, 1, size=(40, 1)), lambda rows: float(rows.mean()), seed=trial)
         hits += low <= 2 <= high
-    assert 50 <= hits <= 60
+    assert 21 <= hits <= 25
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
@@ -220,7 +220,7 @@ def test_ssim_agrees_with_torchmetrics():
     functional = pytest.importorskip("torchmetrics.functional.image")
     a = noise(0)
     b = Image.blend(a, noise(1), 0.4)
-    planes = [torch.from_numpy(np.asarray(i)).permute(2, 0, 1)[None].double() / 255 for i in (a, b)]
+    planes = [torch.from_numpy(np.array(i)).permute(2, 0, 1)[None].double() / 255 for i in (a, b)]
     x, y = (torch.nn.functional.pad(p, (0,) * 4) for p in planes)
     theirs = functional.structural_similarity_index_measure(x, y, data_range=1.0, gaussian_kernel=True, sigma=1.5)
     assert ssim(a, b) == pytest.approx(float(theirs), abs=0.02)
