@@ -177,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
     parser.add_argument("--seeds", type=int, default=10, help="per concept and style")
-    parser.add_argument("--bare", type=int, default=60, help="per bare profession")
+    parser.add_argument("--bare", type=int, default=40, help="per bare profession")
     parser.add_argument("--said", type=int, default=5, help="per profession and presentation")
     parser.add_argument("--shard", default="0/1", help="i/n: paint only every n-th row, and write no figures if n > 1")
     args = parser.parse_args()
