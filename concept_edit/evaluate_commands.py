@@ -142,6 +142,7 @@ def verify(
     from concept_edit.audit import Verification
     from concept_edit.audit import verify as verified
 
+    ce.Edit.load(edit)
     found = verified(edit, ce.open_model(model, device=device), manifest=manifest)
     if keys:
         from concept_edit.signing import check_signatures
@@ -195,12 +196,13 @@ def evaluate(
 ) -> None:
     """Paint the same seeds before and after an edit, measure both, report with 95 % intervals."""
     from concept_edit.evaluation import Settings
-    from concept_edit.evaluation.processes import launched_first
+    from concept_edit.evaluation.processes import launched_first, own_device
 
+    loaded = ce.Edit.load(edit)
     out.mkdir(parents=True, exist_ok=True)
     target = report or out / "report.html"
     check_writable(target)
-    loaded, opened = ce.Edit.load(edit), ce.open_model(model, device=device)
+    opened = ce.open_model(model, device=own_device(device))
     with _bar("painting", not (quiet or as_json)) as progress:
         found = ce.evaluate(
             opened,

@@ -17,6 +17,7 @@ from PIL import Image
 import concept_edit as ce
 from concept_edit.evaluation import Instruments, Settings
 from concept_edit.evaluation.folder import RunFolder
+from concept_edit.evaluation.processes import own_device
 from concept_edit.evaluation.rows import rows_from
 
 ROWS = rows_from(["a red apple", "a village by Van Gogh", "nothing at all"], (1, 2))
@@ -224,3 +225,10 @@ def test_accelerate_shares_the_rows_out(whole, tmp_path, processes):
     painted = [sum('"sha256"' in line for line in path.read_text().splitlines()) for path in out.glob("results.*")]
     assert painted == [2 * len(ROWS) // processes] * processes
     assert json.loads((out / "run.json").read_text())["all"]["steps"] == 2
+
+
+def test_each_launched_process_takes_its_own_gpu(monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert own_device("cuda") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [own_device(device) for device in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]

@@ -67,3 +67,8 @@ def my_share(text: str | None, device: str) -> Share:
 def launched_first() -> bool:
     """Whether this process is the one that speaks, also where `accelerate launch` started several."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def own_device(device: str) -> str:
+    """Under `accelerate launch` each process has a GPU of its own: 'cuda' becomes 'cuda:1' for the second."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
