@@ -37,6 +37,19 @@ class Brightness:
         return torch.stack([shares if choice == "woman" else 1 - shares for choice in choices], dim=1)
 
 
+class Grey:
+    """Pictures and prompts as a number on a half circle."""
+
+    name = "grey 1"
+
+    def texts(self, prompts):
+        return torch.tensor([[1.0, 0.0]] * len(prompts))
+
+    def images(self, images):
+        angle = torch.tensor([image.getpixel((0, 0))[0] / 255 for image in images])
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
 def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
@@ -287,7 +300,7 @@ def test_a_killed_search_goes_on_from_its_pictures(model, tmp_path):
 def test_the_closing_check_counts_unseen_seeds_before_and_after(model):
     painted, _ = painted_by_hand(model, ODDS)
     plan = Plan(templates=("{}",), held_out=("a {}",), check=64, confusion=0)
-    found = debias(model, recipe("doctor"), Brightness(), plan=plan)
+    found = debias(model, recipe("doctor"), Brightness(), clip=Grey(), plan=plan)
     figures = {(f.name, f.group, f.side): f for f in found.figures}
     before, after = (figures["share of woman, training templates", "doctor", side] for side in ("before", "after"))
     assert before.low < sigmoid(ODDS["doctor"]) < before.high
@@ -297,6 +310,8 @@ def test_the_closing_check_counts_unseen_seeds_before_and_after(model):
     assert delta[0] == pytest.approx(abs(before.value - 0.5) / 0.5)
     assert delta[1] < delta[0]
     assert ("Δ, held-out templates", "balanced", "after") in figures
+    score = figures["CLIP score, training templates", "balanced", "after"]
+    assert score.value == pytest.approx(1 + after.value * (math.cos(1) - 1))
     unseen = {seed for _, seed in painted if seed >= 1_000_000}
     assert len(unseen) == 128
     assert found.as_dict()["figures"]

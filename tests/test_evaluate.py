@@ -115,6 +115,19 @@ def test_strength_zero_changes_no_picture(model, edit):
     assert found.figure("CLIP score change", "edited", "paired").value == 0.0
 
 
+def test_distances_between_sets_stand_in_the_report_with_their_features(model, edit):
+    pytest.importorskip("torchmetrics")
+    asked = rows_from(["a village"], range(8), group="near")
+    found = ce.evaluate(
+        model, edit, asked, instruments=Instruments(clip=Colours()), distances=("kid", "fid"), settings=FAST
+    )
+    for name in ("KID", "FID"):
+        figure = found.figure(name, "near", "paired")
+        assert (figure.n, figure.method) == (8, "jackknife over pictures 95 %")
+        assert figure.instrument.startswith("torchmetrics ")
+        assert "colours 1" in figure.instrument
+
+
 def test_the_page_asks_for_nothing_and_escapes_what_it_shows(model, edit, tmp_path):
     evil = [Row('<script>alert(1)</script> "x" onload=', 1, "near"), Row("a red apple", 2, "edited", "apple", "apple")]
     found = ce.evaluate(model, edit, evil, instruments=Instruments(), settings=FAST)
