@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
+from concept_edit.demo.recipes import kept, style_edit
 
 STYLE, OBJECT = "Twemoji", "cat"
 PROMPTS = {
@@ -42,10 +43,9 @@ def timed(what: str) -> Iterator[None]:
 
 
 def recipe() -> ce.Recipe:
-    from concept_edit.demo.concepts import CONCEPTS, STYLES
-
-    kept = [c.name for c in CONCEPTS if c.name != OBJECT] + [s.name for s in STYLES if s.name != STYLE]
-    return ce.Recipe(edits=[ce.Erase(STYLE, guide="art"), ce.Erase(OBJECT, guide="a drawing")], preserve=kept)
+    """Both edits in one recipe; every other style and concept is kept."""
+    edits = (style_edit(STYLE), ce.Erase(OBJECT, guide="a drawing"))
+    return ce.Recipe(edits=edits, preserve=kept(STYLE, OBJECT), erase_scale=2.0)
 
 
 def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str], path: Path) -> None:
