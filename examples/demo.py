@@ -45,7 +45,7 @@ def timed(what: str) -> Iterator[None]:
 def recipe() -> ce.Recipe:
     """Both edits in one recipe; every other style and concept is kept."""
     edits = (style_edit(STYLE), ce.Erase(OBJECT, guide="a drawing"))
-    return ce.Recipe(edits=edits, preserve=kept(STYLE, OBJECT), erase_scale=2.0)
+    return ce.Recipe(edits=edits, preserve=kept(STYLE, OBJECT), erase_scale=4.0)
 
 
 def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str], path: Path) -> None:

@@ -10,6 +10,8 @@ from ..recipe import Erase, Recipe
 from .concepts import CONCEPTS, HOUSE_STYLE, STYLES
 
 PHRASES = ("in the style of {}", "a picture by {}")
+CONTEXTS = ("art by {}", "a tree in the style of {}", "a rocket in the style of {}", "a doctor in the style of {}")
+"""Further phrases for an erased style: before a causal tower reaches the name it has read what is drawn."""
 
 
 def kept(*erased: str) -> tuple[str, ...]:
@@ -21,12 +23,12 @@ def kept(*erased: str) -> tuple[str, ...]:
 
 def style_edit(style: str, guide: str = f"in the style of {HOUSE_STYLE}") -> Erase:
     """Draw in the guide's style wherever this one is asked for."""
-    return Erase(style, guide=guide, wordings=(*PHRASES, "art by {}"))
+    return Erase(style, guide=guide, wordings=(*PHRASES, *CONTEXTS))
 
 
 def erase_style(style: str) -> Recipe:
     """Erase one style towards the house style, which is what a prompt without a style shows."""
-    return Recipe(edits=(style_edit(style),), preserve=kept(style), erase_scale=2.0)
+    return Recipe(edits=(style_edit(style),), preserve=kept(style), erase_scale=4.0)
 
 
 def erase_object(concept: str) -> Recipe:

@@ -39,10 +39,11 @@ def labels(rows: Sequence[Drawing]) -> Tensor:
 
 
 def varied(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Colour and blur: each picture's channels scaled by 0.85 to 1.15, half of them blurred, a little noise."""
+    """Channels scaled by 0.85 to 1.15, a smooth random tint in blotches, half of the pictures blurred."""
     n = len(pictures)
     colour = 0.85 + 0.3 * torch.rand(n, 3, 1, 1, generator=generator)
-    pictures = 1 - (1 - pictures) * colour
+    tint = 0.15 * torch.rand(n, 1, 1, 1, generator=generator) * torch.randn(n, 3, 12, 12, generator=generator)
+    pictures = 1 - (1 - pictures) * (colour + F.interpolate(tint, size=pictures.shape[-2:], mode="bicubic"))
     blurred = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
     return pictures.lerp(blurred, amount)
