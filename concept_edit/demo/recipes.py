@@ -31,6 +31,13 @@ def erase_style(style: str) -> Recipe:
     return Recipe(edits=(style_edit(style),), preserve=kept(style), erase_scale=4.0)
 
 
+def object_edit(concept: str) -> Erase:
+    """A drawing of nothing in particular wherever this is asked for."""
+    return Erase(
+        concept, guide="a drawing", wordings=("a {}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}")
+    )
+
+
 def erase_object(concept: str) -> Recipe:
-    """Erase one concept towards a drawing of nothing in particular."""
-    return Recipe(edits=(Erase(concept, guide="a drawing"),), preserve=kept(concept))
+    """Erase one concept, in the wordings that name it."""
+    return Recipe(edits=(object_edit(concept),), preserve=kept(concept), erase_scale=4.0)

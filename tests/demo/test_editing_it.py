@@ -16,7 +16,8 @@ from concept_edit.demo.judge import Judge
 from concept_edit.demo.recipes import erase_object, erase_style
 from concept_edit.models import Model
 
-Row = tuple[str, str, str]
+Row = tuple[str, str, str, int]
+"""Prompt, concept, style, seed."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,20 @@ class Trial:
 
 
 def rows(concept: str = "", style: str = "") -> tuple[list[Row], list[Row]]:
-    """(rows of what is erased, every seventh of the others)."""
-    grid = [(caption(STYLE_TEMPLATES[0], c.name, s.name), c.name, s.name) for c, s in pairs()]
+    """(rows of what is erased, over 20 of them, every seventh of the others)."""
+    grid = [(caption(STYLE_TEMPLATES[0], c.name, s.name), c.name, s.name, 11) for c, s in pairs()]
     erased = [row for row in grid if concept in row[1:] or style in row[1:]]
     kept = [row for row in grid if row not in erased]
-    return erased[:: max(1, len(erased) // 24)], kept[::7]
+    more = [(*row[:3], seed) for row in erased for seed in range(11, 17)] if len(erased) < 24 else erased
+    return more[:: max(1, len(more) // 24)], kept[::7]
 
 
 def trial(model: Model, judge: Judge, recipe: ce.Recipe, erased: list[Row], kept: list[Row]) -> Trial:
-    prompts = [row[0] for row in [*erased, *kept]]
+    asked = [*erased, *kept]
 
     def seen() -> list[Row]:
-        images = model.generate(prompts, [11] * len(prompts), batch_size=16)
-        return [(p, v.concept, v.style) for p, v in zip(prompts, judge(images), strict=True)]
+        images = model.generate([row[0] for row in asked], [row[3] for row in asked], batch_size=16)
+        return [(row[0], v.concept, v.style, row[3]) for row, v in zip(asked, judge(images), strict=True)]
 
     before = seen()
     with ce.solve(model, recipe).applied(model):
