@@ -1,0 +1,15 @@
+"""One thread for every test and every process a test starts.
+
+Two threads add in another order than one, which is a last bit in a picture: pixels are compared at equal thread count.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+
+torch.set_num_threads(1)
