@@ -1,7 +1,7 @@
 """Recipes that suit the embedded model: published settings (UCE 2025, `tokens="last"`), wordings, and the rest kept.
 
 Its 256-wide text encoder names a style by its last token in a phrase, so a style is erased in several phrases, and the
-other styles are kept in the same ones. Without the kept rows a single erased style takes half the concepts along.
+other styles are kept in the same ones. Without the kept rows a single erased style takes a third of the concepts along.
 """
 
 from __future__ import annotations
