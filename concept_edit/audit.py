@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import concept_edit
-from concept_edit.edit import _FORMAT as FORMAT
-from concept_edit.edit import Edit, solve
+from concept_edit.edit import FORMAT, Edit, solve
 from concept_edit.files import read_tensors, replace_file, write_tensors
 from concept_edit.identity import canonical, digest, factor_digests, tensor_digest
 from concept_edit.models.contract import Model

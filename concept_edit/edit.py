@@ -31,7 +31,7 @@ from concept_edit.recipe import Recipe
 from concept_edit.solve import Factors, change, solve_problem
 from concept_edit.stats import Statistics, Stream
 
-_FORMAT = "concept-edit 1"
+FORMAT = "concept-edit 1"
 _STATISTICS = "statistics."
 AnyModel = TypeVar("AnyModel", bound=Model)
 
@@ -156,7 +156,7 @@ class Edit:
             OSError: the file cannot be written.
         """
         tensors = {f"{name}.{side}": getattr(f, side) for name, f in self.factors.items() for side in f._fields}
-        header: dict[str, Any] = {"format": _FORMAT, "toolkit": self.toolkit, "model": self.model}
+        header: dict[str, Any] = {"format": FORMAT, "toolkit": self.toolkit, "model": self.model}
         header |= {"text_encoder": self.fingerprint, "ridge": self.recipe.ridge}
         header |= {"recipe": json.loads(self.recipe.compact()), "counts": dict(self.counts)}
         if statistics:
@@ -173,7 +173,7 @@ class Edit:
             ValueError: a pickle, a truncated or foreign file, or factors that do not fit; the message names the file.
             OSError: the file cannot be read.
         """
-        tensors, header = read_tensors(path, _FORMAT)
+        tensors, header = read_tensors(path, FORMAT)
         try:
             return _read(tensors, header)
         except (KeyError, TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ... import open_model
+from ...evaluation.intervals import wilson
 from .. import WEIGHTS, folder, load_clip, load_judge
 from ..concepts import HOUSE_STYLE, PROFESSIONS, STYLE_TEMPLATES, caption, pairs
 from ..judge import Judge
@@ -88,10 +89,8 @@ def paint(rows: list[Row], out: Path, batch: int = 16) -> None:
 
 def share(hits: list[bool]) -> dict[str, float]:
     """A proportion with its 95 % Wilson interval."""
-    n, p, z = len(hits), sum(hits) / len(hits), 1.96
-    centre, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return {"share": round(p, 4), "low": round(low, 4), "high": round(high, 4), "n": n}
+    low, high = wilson(sum(hits), len(hits))
+    return {"share": round(sum(hits) / len(hits), 4), "low": round(low, 4), "high": round(high, 4), "n": len(hits)}
 
 
 def judged(rows: list[Row], out: Path) -> dict:
