@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         to_linear,
         turned,
     )
-    from styles.pictures import contact_sheet, grid, save_sweep, to_pil
+    from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
     from styles.rank import rank_units
     from styles.ranking import Ranking, Row
     from styles.search import RankingCancelledError
@@ -59,6 +59,7 @@ _HOMES = {
     "to_linear": "modulate",
     "to_pil": "pictures",
     "turned": "modulate",
+    "unit_pictures": "pictures",
 }
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "to_linear",
     "to_pil",
     "turned",
+    "unit_pictures",
 ]
 
 

@@ -115,14 +115,29 @@ def contact_sheet(
     draw.text((4, THUMBNAIL + 6), f"unchanged; mask: {mask or ranking.masks[0]}", fill="black")
     for i, row in enumerate(rows):
         x, y = i % columns * wide + 4, (1 + i // columns) * high + 4
-        after = _zeroed(model, w, row, ranking.mode)
-        change = after - base
-        for k, picture in enumerate(to_pil(torch.cat([after, change / change.abs().amax().clamp_min(1e-6)]))):
+        for k, picture in enumerate(unit_pictures(model, w, row, mode=ranking.mode, base=base)):
             sheet.paste(picture.resize((THUMBNAIL, THUMBNAIL)), (x + k * THUMBNAIL, y))
         draw.text((x, y + THUMBNAIL + 2), f"{i + 1}. {row.layer}:{row.channel}  {row.label}", fill="black")
         sign = "=" if row.exact else "~"
         draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  share {row.share:.2f}", fill="black")
     return sheet
+
+
+@torch.no_grad()
+def unit_pictures(
+    model: Generator, w: Tensor, row: Row, *, mode: str = "style", base: Tensor | None = None
+) -> tuple[Picture, Picture]:
+    """One image (`w` of batch 1) with a unit zeroed as the ranking's `mode` says, and the signed difference this makes.
+
+    `base` is the unchanged image where it is at hand. In the difference grey means unchanged, brighter that zeroing
+    brightens; the strongest change spans the whole scale.
+    """
+    if len(w) != 1:
+        raise ValueError(f"the pictures of a unit are made from one image, w has {len(w)}.")
+    after = _zeroed(model, w, row, mode)
+    change = after - (model.synthesize(w) if base is None else base)
+    zeroed, difference = to_pil(torch.cat([after, change / change.abs().amax().clamp_min(1e-6)]))
+    return zeroed, difference
 
 
 def _zeroed(model: Generator, w: Tensor, row: Row, mode: str) -> Tensor:

@@ -152,6 +152,27 @@ def test_contact_sheet(model: Generator, w: torch.Tensor, two: tuple[Ranking, di
         styles.contact_sheet(model, w[:1], two[0])
 
 
+def test_pictures_of_a_unit(lamp_model: Generator) -> None:
+    """The lamp is dark in the first picture, and the difference is darker than grey there and grey elsewhere."""
+    w = lamp_model.map(lamp_model.sample_z([0]))
+    _, rows, columns = PLANTED["lamp"]
+    ranking = styles.rank_units(lamp_model, w, region(16, rows, columns), screen="none")
+    row = next(row for row in ranking.rows() if (row.layer, row.channel) == ("b16.torgb", LAMP))
+    base = lamp_model.synthesize(w)
+    zeroed, difference = styles.unit_pictures(lamp_model, w, row)
+    lit, dark, change = (
+        torch.tensor(list(picture.convert("L").getdata())).view(16, 16).float()
+        for picture in (styles.to_pil(base)[0], zeroed, difference)
+    )
+    assert float(dark[rows, columns].mean()) < float(lit[rows, columns].mean()) - 10
+    assert float(change[rows, columns].mean()) < 60
+    assert float((change[13:] - 127.5).abs().max()) < 10
+    with_base = styles.unit_pictures(lamp_model, w, row, base=base)
+    assert [p.tobytes() for p in with_base] == [zeroed.tobytes(), difference.tobytes()]
+    with pytest.raises(ValueError, match="made from one image, w has 2"):
+        styles.unit_pictures(lamp_model, torch.cat([w, w]), row)
+
+
 def test_progress_cancel_and_resume(model: Generator, w: torch.Tensor, mask: torch.Tensor, tmp_path: Path) -> None:
     whole = styles.rank_units(model, w, mask, confirm=40)
     seen: list[tuple[int, int]] = []
