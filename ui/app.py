@@ -1,0 +1,64 @@
+"""The page: one tab for each thing a person comes to do."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import gradio as gr
+
+from ui.session import Visit, Workshop
+
+TITLE = "Concept Edit"
+TABS = {
+    "edit": "Edit",
+    "compare": "Compare",
+    "audit": "Audit",
+    "export": "Export",
+    "light": "Light",
+    "device": "Device",
+}
+"""Tab id -> label; `ui/<id>_tab.py` builds it."""
+
+
+def build_app(workshop: Workshop) -> gr.Blocks:
+    """The whole page around one workshop."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as app:
+        visit = gr.State(Visit(), delete_callback=Visit.close, time_to_live=6 * 3600)
+        with gr.Tabs():
+            for name, label in TABS.items():
+                if find_spec(f"ui.{name}_tab"):
+                    with gr.Tab(label, id=name):
+                        import_module(f"ui.{name}_tab").build(workshop, visit)
+
+        def enter(visit: Visit, request: gr.Request) -> Visit:
+            workshop.visits[request.session_hash or ""] = visit
+            return visit
+
+        def leave(request: gr.Request) -> None:
+            workshop.leave(request.session_hash)
+
+        app.load(enter, visit, visit, api_visibility="private", queue=False)
+        app.unload(leave)
+    return app
+
+
+def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
+    """Start the server with the settings that keep it private: no analytics, no shared history, no file paths."""
+    app.queue(max_size=200)
+    return app.launch(
+        run_history=False,
+        show_error=False,
+        max_file_size="20mb",
+        max_threads=100,
+        state_session_capacity=1000,
+        ssr_mode=False,
+        enable_monitoring=False,
+        quiet=True,
+        **options,
+    )

@@ -1,0 +1,404 @@
+"""The workshop every visitor shares, the visit that is theirs alone, and the one lane of heavy work.
+
+    def paint(tell):
+        model = workshop.model("demo")
+        with stoppable(visit, model, tell), edit.applied(model):
+            return model.generate(["a cat"], seeds=[0])
+
+    for news in workshop.work(visit, paint):   # waits its turn, tells how far it is, ends with the result
+        ...
+
+Weights are shared and are changed only inside the lane, inside `edit.applied`, so nobody sees another's edit.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import tempfile
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from concept_edit.recipe import explain
+
+if TYPE_CHECKING:
+    import styles
+    from concept_edit.models.opened import OpenedModel
+    from ui.versions import Versions
+
+EMBEDDED = "demo"
+_KEPT = 2
+"""Opened models held at a time beside the embedded one; the one not used for longest goes."""
+_LOOK = 0.1
+"""Seconds between two looks of a waiting visitor at the stop button."""
+_log = logging.getLogger("ui")
+
+
+class Stopped(Exception):  # noqa: N818
+    """The visitor pressed cancel, or left."""
+
+
+class BusyError(ValueError):
+    """A visitor asked for a second job while the first still runs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where models run; set by the command line, and on the page where that is allowed."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    dtype: str | None = None
+    """float32, float16 or bfloat16; None keeps the file's."""
+    offload: bool = False
+    """Whether accelerate holds the parts that are not running in main memory."""
+    checkpoint_folder: Path | None = None
+    """The only folder whose `.safetensors` files the page offers."""
+    changeable: bool = True
+    """Whether the page may change device, precision and offloading; off where strangers visit."""
+
+    @property
+    def place(self) -> str:
+        """The device, `auto` resolved."""
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class News:
+    """What a job tells while it runs; the last has `done` set and carries the result."""
+
+    text: str = ""
+    share: float | None = None
+    """How much is done, 0 to 1; None where nobody knows."""
+    value: Any = None
+    """Something to show already, such as the pictures so far; at the end the result."""
+    done: bool = False
+
+
+Tell = Callable[[News], None]
+
+
+class Visit:
+    """What belongs to one browser session. Lives in a `gr.State`, whose deep copies are fresh visits."""
+
+    def __init__(self) -> None:
+        from ui.versions import Versions
+
+        self.stop = threading.Event()
+        """Set by cancel; every denoising and ranking step looks at it."""
+        self.closed = False
+        self.model = EMBEDDED
+        """Name of the model this visitor edits."""
+        self.edits: Versions = Versions()
+        """Solved edits, with undo and redo."""
+        self.pictures: OrderedDict[Any, Any] = OrderedDict()
+        """Painted pictures by what they were painted with."""
+        self.light: Any = None
+        """Whatever the Light tab keeps."""
+        self.audit: Any = None
+        """Whatever the Audit tab keeps."""
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._job = threading.Lock()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Visit:
+        return Visit()
+
+    @property
+    def folder(self) -> Path:
+        """A temporary folder of this visit alone; gone when the visit is."""
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="concept-edit-visit-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job of this visit waits or runs."""
+        return self._job.locked()
+
+    def cancel(self) -> None:
+        """Stop the running job at its next step."""
+        self.stop.set()
+
+    def close(self) -> None:
+        """Stop the work and remove what the visit kept."""
+        self.closed = True
+        self.stop.set()
+        self.pictures.clear()
+        self.light = self.audit = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def check(self) -> None:
+        """Raise `Stopped` when cancel was pressed."""
+        if self.stop.is_set():
+            raise Stopped
+
+    def _begin(self) -> None:
+        if not self._job.acquire(blocking=False):
+            raise BusyError("your last job still runs; wait for it or cancel it first")
+        if not self.closed:
+            self.stop.clear()
+
+    def _end(self) -> None:
+        self._job.release()
+
+
+@dataclass
+class Workshop:
+    """One per process: the only holder of models and generators, and the lane."""
+
+    settings: Settings = field(default_factory=Settings)
+    visits: dict[str, Visit] = field(default_factory=dict)
+    """Visits by Gradio's session hash, so that a closed page stops its work."""
+
+    def __post_init__(self) -> None:
+        self._models: OrderedDict[str, OpenedModel] = OrderedDict()
+        self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
+        self._opening = threading.RLock()
+        self._line: deque[object] = deque()
+        self._turn = threading.Condition()
+
+    # Models
+
+    def model_names(self) -> list[str]:
+        """The names the page offers: the embedded model and the checkpoint folder's files."""
+        return [EMBEDDED, *self._files()]
+
+    def generator_names(self) -> list[str]:
+        """The generators the page offers."""
+        return [EMBEDDED, *self._files()]
+
+    def model(self, name: str) -> OpenedModel:
+        """An open model: "demo", a file of the checkpoint folder by its name, or a hub id. Opened once.
+
+        Raises:
+            ValueError: a name that is none of these, or what `open_model` says about the file.
+        """
+        with self._opening:
+            if name not in self._models:
+                self._models[name] = self._opened(name)
+                self._forget(self._models)
+            self._models.move_to_end(name)
+            return self._models[name]
+
+    def generator(self, name: str) -> styles.Generator:
+        """An open generator: "demo" or a file of the checkpoint folder by its name. Opened once.
+
+        Raises:
+            ValueError: a name that is neither, or what `load_generator` says about the file.
+        """
+        import styles
+
+        with self._opening:
+            if name not in self._generators:
+                source = name if name == EMBEDDED else str(self._file(name))
+                self._generators[name] = styles.load_generator(source).to(self.settings.place)
+                self._forget(self._generators)
+            self._generators.move_to_end(name)
+            return self._generators[name]
+
+    def warm(self) -> None:
+        """Open the embedded model and its pipeline before the first visitor asks."""
+        _ = self.model(EMBEDDED).pipeline
+
+    def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
+        """Move to another device or precision; models are opened anew when next asked for.
+
+        Raises:
+            ValueError: the settings may not be changed, or the device is not here.
+        """
+        from concept_edit.models.placement import placement
+
+        if not self.settings.changeable:
+            raise ValueError("device and precision are set by whoever runs this server; ask them to change it")
+        new = replace(self.settings, device=device, dtype=dtype or None, offload=offload)
+        placement(new.place, new.dtype)
+        if offload and not new.place.startswith("cuda"):
+            raise ValueError(f"offloading saves memory of a GPU and {new.place} is none; switch it off")
+        with self._opening:
+            self.settings = new
+            self._models.clear()
+            self._generators.clear()
+        _free()
+
+    def _opened(self, name: str) -> OpenedModel:
+        import concept_edit as ce
+
+        source = name if name == EMBEDDED or _hub_id(name) else str(self._file(name))
+        on = "cpu" if self.settings.offload else self.settings.place
+        model = ce.open_model(source, device=on, dtype=self.settings.dtype)
+        if source != name:
+            model.name = name
+        if self.settings.offload:
+            model.pipeline.enable_model_cpu_offload(device=self.settings.place)
+        return model
+
+    def _files(self) -> list[str]:
+        folder = self.settings.checkpoint_folder
+        return [] if folder is None else sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
+
+    def _file(self, name: str) -> Path:
+        if name not in self._files() or self.settings.checkpoint_folder is None:
+            raise ValueError(
+                f"{name!r} is neither a model of this server nor a hub id (owner/name); choose one from the list"
+            )
+        return self.settings.checkpoint_folder / name
+
+    def _forget(self, opened: OrderedDict[str, Any]) -> None:
+        others = [name for name in opened if name != EMBEDDED]
+        for name in others[:-_KEPT]:
+            del opened[name]
+
+    # The lane
+
+    @contextmanager
+    def lane(self, visit: Visit, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
+        """The right to use the device: one visitor at a time, in the order they came.
+
+        `waiting(before)` is told how many are before this visitor whenever that changes.
+
+        Raises:
+            Stopped: cancel was pressed while waiting.
+        """
+        ticket, told = object(), -1
+        with self._turn:
+            self._line.append(ticket)
+        try:
+            while (before := self._before(ticket)) > 0:
+                if before != told and waiting is not None:
+                    waiting(before)
+                told = before
+                visit.check()
+                with self._turn:
+                    self._turn.wait(_LOOK)
+            visit.check()
+            yield
+        finally:
+            with self._turn:
+                self._line.remove(ticket)
+                self._turn.notify_all()
+
+    def _before(self, ticket: object) -> int:
+        with self._turn:
+            return self._line.index(ticket)
+
+    def work(self, visit: Visit, job: Callable[[Tell], Any]) -> Iterator[News]:
+        """Run `job(tell)` in the lane, on a thread of its own, and give its news as they come.
+
+        The last news has `done` and the job's result as `value`. An error of the job is raised here. A caller that
+        goes away leaves nothing locked: the job ends by itself, or at its next step after `visit.stop`.
+
+        Raises:
+            BusyError: another job of this visit still runs.
+            Stopped: cancel was pressed.
+        """
+        visit._begin()
+        news: queue.SimpleQueue[News | BaseException] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(visit, job, news.put), name="job", daemon=True).start()
+        while True:
+            item = news.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            if item.done:
+                return
+
+    def _run(self, visit: Visit, job: Callable[[Tell], Any], put: Callable[[News | BaseException], None]) -> None:
+        last: News | BaseException
+        try:
+            with self.lane(visit, lambda before: put(News(f"Waiting: {before} before you."))):
+                last = News(value=job(put), done=True)
+        except BaseException as error:
+            last = error
+        visit._end()
+        put(last)
+
+    def leave(self, session: str | None) -> None:
+        """A page was closed: stop its work. What it solved stays for a while, should the connection come back."""
+        visit = self.visits.pop(session or "", None)
+        if visit is not None:
+            visit.cancel()
+            visit.pictures.clear()
+
+
+@contextmanager
+def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Inside, every denoising step and every batch of prompts looks at `visit.stop` first and raises `Stopped`.
+
+    `step(done)` counts denoising steps.
+    """
+    done = 0
+
+    def looked(*_: Any) -> None:
+        visit.check()
+
+    def stepped(*_: Any) -> None:
+        nonlocal done
+        visit.check()
+        done += 1
+        if step is not None:
+            step(done)
+
+    with ExitStack() as hooks:
+        for tower in model.towers:
+            hooks.callback(tower.encoder.register_forward_pre_hook(looked).remove)
+        denoiser = getattr(model.pipeline, model.family.denoiser)
+        hooks.callback(denoiser.register_forward_pre_hook(stepped).remove)
+        yield
+
+
+def say(error: BaseException) -> str:
+    """One sentence for the page about any error. What was not foreseen goes to the server's log with its traceback."""
+    if isinstance(error, Stopped):
+        return "Stopped."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        _free()
+        return (
+            "The device ran out of memory. Try fewer pictures at once, a smaller model, half precision or CPU offload "
+            "(under Device). The app goes on."
+        )
+    if isinstance(error, ValidationError):
+        return _sentence(explain(error))
+    if isinstance(error, OSError) and error.strerror:
+        return _sentence(f"{error.strerror}: {Path(str(error.filename)).name}" if error.filename else error.strerror)
+    if isinstance(error, ValueError | OSError):
+        return _sentence(str(error))
+    _log.error("unforeseen", exc_info=error)
+    return f"Something went wrong that was not foreseen ({type(error).__name__}); the server's log tells more."
+
+
+def _sentence(text: str) -> str:
+    """Without the server's folders, with a capital and a full stop."""
+    short = re.sub(r"(?<![\w.:/])/(?:[^\s/'\"]+/)+", "", " ".join(text.split()))
+    return (short[:1].upper() + short[1:]).rstrip(". ") + "."
+
+
+def _hub_id(name: str) -> bool:
+    """An owner/name that is not by chance a path on this machine."""
+    from concept_edit.models.hub import is_hub_id
+
+    return is_hub_id(name) and not name.startswith(".") and not Path(name).exists()
+
+
+def _free() -> None:
+    """Give freed memory back to the device."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
