@@ -12,9 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from ui.look import CSS, theme
 from ui.session import Visit, Workshop
 
 TITLE = "Concept Edit"
+HEAD = """# Concept Edit
+Change what an image model knows, in seconds, and see what it did."""
 TABS = {
     "edit": "Edit",
     "compare": "Compare",
@@ -30,22 +33,34 @@ def build_app(workshop: Workshop) -> gr.Blocks:
     """The whole page around one workshop."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as app:
         visit = gr.State(Visit(), delete_callback=Visit.close, time_to_live=6 * 3600)
+        with gr.Row(elem_id="head"):
+            gr.Markdown(HEAD)
+            place = gr.Markdown(workshop.place(), elem_id="place")
         with gr.Tabs():
             for name, label in TABS.items():
                 if find_spec(f"ui.{name}_tab"):
                     with gr.Tab(label, id=name):
                         import_module(f"ui.{name}_tab").build(workshop, visit)
-
-        def enter(visit: Visit, request: gr.Request) -> Visit:
-            workshop.visits[request.session_hash or ""] = visit
-            return visit
-
-        def leave(request: gr.Request) -> None:
-            workshop.leave(request.session_hash)
-
-        app.load(enter, visit, visit, api_visibility="private", queue=False)
-        app.unload(leave)
+        _wire_coming_and_going(app, workshop, visit, place)
     return app
+
+
+def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, place: gr.Markdown) -> None:
+    def enter(visit: Visit) -> tuple[Visit, str]:
+        """Begin a visit; Gradio drops it some time after its page is closed."""
+        return visit, workshop.place()
+
+    def leave(request: gr.Request) -> None:
+        """A page was closed: stop its work, and let its state grow old."""
+        sessions = app.state_holder.session_data
+        if request.session_hash in sessions:
+            session = sessions[request.session_hash]
+            left: Visit = session[visit._id]
+            left.leave()
+            session[visit._id] = left
+
+    app.load(enter, visit, [visit, place], api_visibility="private", queue=False, show_progress="hidden")
+    app.unload(leave)
 
 
 def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
@@ -60,5 +75,8 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         ssr_mode=False,
         enable_monitoring=False,
         quiet=True,
+        theme=theme(),
+        css=CSS,
+        footer_links=["api"],
         **options,
     )

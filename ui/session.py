@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from concept_edit.recipe import explain
+from concept_edit.recipe import Recipe, explain
 
 if TYPE_CHECKING:
     import styles
+    from concept_edit.edit import Edit
     from concept_edit.models.opened import OpenedModel
     from ui.versions import Versions
 
@@ -103,6 +104,10 @@ class Visit:
         """Name of the model this visitor edits."""
         self.edits: Versions = Versions()
         """Solved edits, with undo and redo."""
+        self.base = Recipe()
+        """The recipe last loaded or solved: what the page has no field for is kept in it."""
+        self.solved: tuple[Any, Edit] | None = None
+        """The last solve and what it was solved for, so that a prediction and its solve are one."""
         self.pictures: OrderedDict[Any, Any] = OrderedDict()
         """Painted pictures by what they were painted with."""
         self.light: Any = None
@@ -130,6 +135,11 @@ class Visit:
     def cancel(self) -> None:
         """Stop the running job at its next step."""
         self.stop.set()
+
+    def leave(self) -> None:
+        """The page was closed: stop the work. What was solved stays a while, should the connection come back."""
+        self.cancel()
+        self.pictures.clear()
 
     def close(self) -> None:
         """Stop the work and remove what the visit kept."""
@@ -161,8 +171,6 @@ class Workshop:
     """One per process: the only holder of models and generators, and the lane."""
 
     settings: Settings = field(default_factory=Settings)
-    visits: dict[str, Visit] = field(default_factory=dict)
-    """Visits by Gradio's session hash, so that a closed page stops its work."""
 
     def __post_init__(self) -> None:
         self._models: OrderedDict[str, OpenedModel] = OrderedDict()
@@ -210,6 +218,26 @@ class Workshop:
             self._generators.move_to_end(name)
             return self._generators[name]
 
+    def place(self) -> str:
+        """Where models run, in a few words for the page."""
+        names = {"cpu": "the processor (CPU)", "mps": "the Apple GPU"}
+        place = names.get(self.settings.place) or f"the GPU ({self.settings.place})"
+        more = [self.settings.dtype] if self.settings.dtype else []
+        more += ["with CPU offload"] if self.settings.offload else []
+        return ", ".join([f"Runs on {place}", *more])
+
+    def check(self) -> None:
+        """Refuse a device or precision that is not here.
+
+        Raises:
+            ValueError: which, and what is here.
+        """
+        from concept_edit.models.placement import placement
+
+        placement(self.settings.place, self.settings.dtype)
+        if self.settings.offload and not self.settings.place.startswith("cuda"):
+            raise ValueError(f"offloading saves memory of a GPU and {self.settings.place} is none; leave it off")
+
     def warm(self) -> None:
         """Open the embedded model and its pipeline before the first visitor asks."""
         _ = self.model(EMBEDDED).pipeline
@@ -220,14 +248,10 @@ class Workshop:
         Raises:
             ValueError: the settings may not be changed, or the device is not here.
         """
-        from concept_edit.models.placement import placement
-
         if not self.settings.changeable:
             raise ValueError("device and precision are set by whoever runs this server; ask them to change it")
         new = replace(self.settings, device=device, dtype=dtype or None, offload=offload)
-        placement(new.place, new.dtype)
-        if offload and not new.place.startswith("cuda"):
-            raise ValueError(f"offloading saves memory of a GPU and {new.place} is none; switch it off")
+        Workshop(new).check()
         with self._opening:
             self.settings = new
             self._models.clear()
@@ -325,13 +349,6 @@ class Workshop:
             last = error
         visit._end()
         put(last)
-
-    def leave(self, session: str | None) -> None:
-        """A page was closed: stop its work. What it solved stays for a while, should the connection come back."""
-        visit = self.visits.pop(session or "", None)
-        if visit is not None:
-            visit.cancel()
-            visit.pictures.clear()
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""How the page looks: one theme for light and dark, system fonts only, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+CSS = """
+.gradio-container {max-width: 1400px !important; margin: 0 auto !important;}
+#head {align-items: flex-end; gap: 1rem; padding: .4rem .2rem 0;}
+#head h1 {font-size: 1.55rem; margin: 0; letter-spacing: -.02em;}
+#head p {margin: .1rem 0 0; color: var(--body-text-color-subdued);}
+#place {text-align: right; color: var(--body-text-color-subdued); font-size: .85rem;}
+#place p {margin: 0;}
+.tab-container button {font-size: 1rem;}
+.note-line {min-height: 0; border: 0 !important; background: none !important;}
+.note {display: flex; gap: .8rem; align-items: center; padding: .5rem .8rem; border-radius: var(--radius-md);
+  background: var(--background-fill-secondary); border-left: 3px solid var(--color-accent); line-height: 1.35;}
+.note span {flex: 1;}
+.note progress {width: 38%; height: .5rem; accent-color: var(--color-accent);}
+.note.trouble {border-left-color: var(--error-border-color); background: var(--error-background-fill);
+  color: var(--error-text-color);}
+.empty {border: 1.5px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 3.2rem 1.5rem;
+  text-align: center; color: var(--body-text-color-subdued); line-height: 1.5;}
+.empty b {color: var(--body-text-color); display: block; font-size: 1.05rem; margin-bottom: .3rem;}
+.chips {gap: .45rem !important;}
+.chips button {flex: 0 1 auto !important; border-radius: 999px !important; min-width: 0 !important;}
+.hint p {color: var(--body-text-color-subdued); margin: 0;}
+.slim {min-width: 0 !important;}
+.calm {background: none !important; border: 1px solid var(--border-color-primary) !important;
+  color: var(--body-text-color) !important;}
+.bottom {align-items: flex-end !important;}
+#concepts td, #concepts th {font-family: inherit !important;}
+#before-after img, .pair img {object-fit: contain !important;}
+.prose table {width: 100%; font-size: .92rem;}
+.prose table th, .prose table td {border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
+.veiled img {filter: blur(16px); transition: filter .15s;}
+.veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}
+.file-row {align-items: center !important; border-bottom: 1px solid var(--border-color-primary); padding: .55rem 0;}
+.file-row .prose p {margin: 0;}
+button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible {
+  outline: 2px solid var(--color-accent) !important; outline-offset: 2px;}
+@media (prefers-reduced-motion: reduce) {* {transition: none !important; animation: none !important;}}
+"""
+"""Every colour is the theme's, so dark is dark."""
+
+
+def theme() -> gr.themes.Base:
+    """Calm: one accent, quiet greys, the fonts of the visitor's own machine."""
+    return gr.themes.Base(
+        primary_hue="indigo",
+        secondary_hue="indigo",
+        neutral_hue="slate",
+        radius_size="md",
+        font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    ).set(
+        button_large_text_size="*text_md",
+        button_large_padding="*spacing_sm *spacing_lg",
+        block_label_background_fill="*background_fill_secondary",
+        block_border_width="1px",
+    )
+
+
+def empty(title: str, text: str) -> str:
+    """What a place says before there is anything in it. Both are our own words, never a visitor's."""
+    return f'<div class="empty"><b>{title}</b>{text}</div>'
