@@ -24,7 +24,9 @@ AuthFile = Annotated[
 def serve(
     *,
     host: Host = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 7860,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes the first free one from 7860 on.")
+    ] = 7860,
     share: Annotated[
         bool, typer.Option("--share", help="A public address by Gradio's tunnel; needs --auth-file.")
     ] = False,
@@ -49,14 +51,7 @@ def serve(
     strangers = share or not loopback(host)
     workshop = Workshop(Settings(device, dtype, offload, checkpoints, changeable=not strangers))
     workshop.check()
-    _, url, public = launch(
-        build_app(workshop),
-        server_name=host,
-        server_port=port or None,
-        share=share,
-        auth=users,
-        prevent_thread_lock=True,
-    )
+    _, url, public = launch(build_app(workshop), server_name=host, server_port=port or None, share=share, auth=users)
     print(f"Concept Edit is at {public or url}  (Ctrl-C stops it)", flush=True)
     threading.Thread(target=workshop.warm, name="warm", daemon=True).start()
     threading.Event().wait()

@@ -53,8 +53,8 @@ def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, 
     def leave(request: gr.Request) -> None:
         """A page was closed: stop its work, and let its state grow old."""
         sessions = app.state_holder.session_data
-        if request.session_hash in sessions:
-            session = sessions[request.session_hash]
+        session = sessions.get(request.session_hash or "")
+        if session is not None:
             left: Visit = session[visit._id]
             left.leave()
             session[visit._id] = left
@@ -75,6 +75,7 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         ssr_mode=False,
         enable_monitoring=False,
         quiet=True,
+        prevent_thread_lock=True,
         theme=theme(),
         css=CSS,
         footer_links=["api"],

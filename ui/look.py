@@ -32,7 +32,8 @@ CSS = """
 #concepts td, #concepts th {font-family: inherit !important;}
 #before-after img, .pair img {object-fit: contain !important;}
 .prose table {width: 100%; font-size: .92rem;}
-.prose table th, .prose table td {border: 0; border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
+.prose table th, .prose table td {border: 0;
+  border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
 .veiled img {filter: blur(16px); transition: filter .15s;}
 .veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}
 .file-row {align-items: center !important; border-bottom: 1px solid var(--border-color-primary); padding: .55rem 0;}
