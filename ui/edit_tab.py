@@ -264,13 +264,13 @@ def _wire_fields(tab: Tab, buttons: list[Any], model: gr.Dropdown, adding: tuple
         return preview(visit, values)
 
     for field in fields.all():
-        field.change(show, [visit, *fields.all()], [tab.yaml, tab.aside], api_name=False, **LIGHT)
+        field.change(show, [visit, *fields.all()], [tab.yaml, tab.aside], api_visibility="private", **LIGHT)
     gr.on(None, show, [visit, *fields.all()], [tab.yaml, tab.aside], api_name="recipe", **LIGHT)
 
     for button, example in buttons:
         button.click(
             partial(_example, example), visit, [*fields.all(), look.prompt, look.seed, model, tab.aside],
-            api_name=False, **LIGHT,
+            api_visibility="private", **LIGHT,
         )  # fmt: skip
     _wire_adding(tab, adding)
     _wire_lists(tab, listing)

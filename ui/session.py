@@ -18,6 +18,7 @@ import queue
 import re
 import tempfile
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import styles
     from concept_edit.edit import Edit
     from concept_edit.models.opened import OpenedModel
+    from ui.compare import Pair
     from ui.versions import Versions
 
 EMBEDDED = "demo"
@@ -40,6 +42,8 @@ _KEPT = 2
 """Opened models held at a time beside the embedded one; the one not used for longest goes."""
 _LOOK = 0.1
 """Seconds between two looks of a waiting visitor at the stop button."""
+_PAUSE = 0.3
+"""Seconds between two movements of a bar; a page need not hear of every step."""
 _log = logging.getLogger("ui")
 
 
@@ -110,6 +114,8 @@ class Visit:
         """The last solve and what it was solved for, so that a prediction and its solve are one."""
         self.pictures: OrderedDict[Any, Any] = OrderedDict()
         """Painted pictures by what they were painted with."""
+        self.compared: tuple[Pair, ...] = ()
+        """The pairs the Compare tab painted last."""
         self.light: Any = None
         """Whatever the Light tab keeps."""
         self.audit: Any = None
@@ -140,13 +146,14 @@ class Visit:
         """The page was closed: stop the work. What was solved stays a while, should the connection come back."""
         self.cancel()
         self.pictures.clear()
+        self.compared = ()
 
     def close(self) -> None:
         """Stop the work and remove what the visit kept."""
         self.closed = True
         self.stop.set()
         self.pictures.clear()
-        self.light = self.audit = None
+        self.compared, self.solved, self.light, self.audit = (), None, None, None
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
@@ -188,6 +195,10 @@ class Workshop:
     def generator_names(self) -> list[str]:
         """The generators the page offers."""
         return [EMBEDDED, *self._files()]
+
+    def open(self) -> list[str]:
+        """Names of the models in memory."""
+        return list(self._models)
 
     def model(self, name: str) -> OpenedModel:
         """An open model: "demo", a file of the checkpoint folder by its name, or a hub id. Opened once.
@@ -332,11 +343,14 @@ class Workshop:
         visit._begin()
         news: queue.SimpleQueue[News | BaseException] = queue.SimpleQueue()
         threading.Thread(target=self._run, args=(visit, job, news.put), name="job", daemon=True).start()
+        told = 0.0
         while True:
             item = news.get()
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            if item.done or item.value is not None or item.share is None or time.monotonic() - told > _PAUSE:
+                told = time.monotonic()
+                yield item
             if item.done:
                 return
 
