@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as nnf
 
 from styles.generator import Generator
 from styles.modulate import turned
@@ -46,14 +47,21 @@ def grid(images: Float[Tensor, "batch rgb h w"], *, columns: int) -> Picture:
     return sheet
 
 
-def save_sweep(frames: Sequence[Float[Tensor, "batch rgb h w"]], path: str | Path, *, fps: float = 12.0) -> None:
-    """Write a sweep: .gif and .mp4 move (several images side by side), .png is a strip with one row per image."""
+def save_sweep(
+    frames: Sequence[Float[Tensor, "batch rgb h w"]], path: str | Path, *, fps: float = 12.0, side: int | None = None
+) -> None:
+    """Write a sweep: .gif and .mp4 move (several images side by side), .png is a strip with one row per image.
+
+    `side` is that of a picture in pixels; None keeps the images' own.
+    """
     target = Path(path)
     writers = {".gif": _save_gif, ".mp4": _save_mp4, ".png": _save_strip}
     if target.suffix not in writers:
         raise ValueError(f"a sweep is saved as .gif, .mp4 or .png, got {target.name!r}.")
     if not frames:
         raise ValueError("the sweep has no frames.")
+    if side is not None:
+        frames = [nnf.interpolate(frame, size=(side, side), mode="bicubic", antialias=True) for frame in frames]
     partial = target.with_name(f"{target.stem}.part{target.suffix}")
     try:
         writers[target.suffix](frames, partial, fps)
