@@ -13,22 +13,18 @@ Weights are shared and are changed only inside the lane, inside `edit.applied`, 
 
 from __future__ import annotations
 
-import logging
-import queue
-import re
 import tempfile
 import threading
-import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from concept_edit.recipe import Recipe, explain
+from concept_edit.recipe import Recipe
+from ui.errors import BusyError, Stopped, free_memory, say
+from ui.lane import Lane, News, Tell
 
 if TYPE_CHECKING:
     import styles
@@ -37,22 +33,11 @@ if TYPE_CHECKING:
     from ui.compare import Pair
     from ui.versions import Versions
 
+__all__ = ["EMBEDDED", "BusyError", "News", "Settings", "Stopped", "Tell", "Visit", "Workshop", "say", "stoppable"]
+
 EMBEDDED = "demo"
 _KEPT = 2
 """Opened models held at a time beside the embedded one; the one not used for longest goes."""
-_LOOK = 0.1
-"""Seconds between two looks of a waiting visitor at the stop button."""
-_PAUSE = 0.3
-"""Seconds between two movements of a bar; a page need not hear of every step."""
-_log = logging.getLogger("ui")
-
-
-class Stopped(Exception):  # noqa: N818
-    """The visitor pressed cancel, or left."""
-
-
-class BusyError(ValueError):
-    """A visitor asked for a second job while the first still runs."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +63,6 @@ class Settings:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-@dataclass(frozen=True)
-class News:
-    """What a job tells while it runs; the last has `done` set and carries the result."""
-
-    text: str = ""
-    share: float | None = None
-    """How much is done, 0 to 1; None where nobody knows."""
-    value: Any = None
-    """Something to show already, such as the pictures so far; at the end the result."""
-    done: bool = False
-
-
-Tell = Callable[[News], None]
 
 
 class Visit:
@@ -173,18 +143,15 @@ class Visit:
         self._job.release()
 
 
-@dataclass
-class Workshop:
+class Workshop(Lane):
     """One per process: the only holder of models and generators, and the lane."""
 
-    settings: Settings = field(default_factory=Settings)
-
-    def __post_init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or Settings()
         self._models: OrderedDict[str, OpenedModel] = OrderedDict()
         self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
         self._opening = threading.RLock()
-        self._line: deque[object] = deque()
-        self._turn = threading.Condition()
 
     # Models
 
@@ -267,7 +234,7 @@ class Workshop:
             self.settings = new
             self._models.clear()
             self._generators.clear()
-        _free()
+        free_memory()
 
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce
@@ -297,73 +264,6 @@ class Workshop:
         for name in others[:-_KEPT]:
             del opened[name]
 
-    # The lane
-
-    @contextmanager
-    def lane(self, visit: Visit, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
-        """The right to use the device: one visitor at a time, in the order they came.
-
-        `waiting(before)` is told how many are before this visitor whenever that changes.
-
-        Raises:
-            Stopped: cancel was pressed while waiting.
-        """
-        ticket, told = object(), -1
-        with self._turn:
-            self._line.append(ticket)
-        try:
-            while (before := self._before(ticket)) > 0:
-                if before != told and waiting is not None:
-                    waiting(before)
-                told = before
-                visit.check()
-                with self._turn:
-                    self._turn.wait(_LOOK)
-            visit.check()
-            yield
-        finally:
-            with self._turn:
-                self._line.remove(ticket)
-                self._turn.notify_all()
-
-    def _before(self, ticket: object) -> int:
-        with self._turn:
-            return self._line.index(ticket)
-
-    def work(self, visit: Visit, job: Callable[[Tell], Any]) -> Iterator[News]:
-        """Run `job(tell)` in the lane, on a thread of its own, and give its news as they come.
-
-        The last news has `done` and the job's result as `value`. An error of the job is raised here. A caller that
-        goes away leaves nothing locked: the job ends by itself, or at its next step after `visit.stop`.
-
-        Raises:
-            BusyError: another job of this visit still runs.
-            Stopped: cancel was pressed.
-        """
-        visit._begin()
-        news: queue.SimpleQueue[News | BaseException] = queue.SimpleQueue()
-        threading.Thread(target=self._run, args=(visit, job, news.put), name="job", daemon=True).start()
-        told = 0.0
-        while True:
-            item = news.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item.done or item.value is not None or item.share is None or time.monotonic() - told > _PAUSE:
-                told = time.monotonic()
-                yield item
-            if item.done:
-                return
-
-    def _run(self, visit: Visit, job: Callable[[Tell], Any], put: Callable[[News | BaseException], None]) -> None:
-        last: News | BaseException
-        try:
-            with self.lane(visit, lambda before: put(News(f"Waiting: {before} before you."))):
-                last = News(value=job(put), done=True)
-        except BaseException as error:
-            last = error
-        visit._end()
-        put(last)
-
 
 @contextmanager
 def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | None = None) -> Iterator[None]:
@@ -391,45 +291,8 @@ def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | No
         yield
 
 
-def say(error: BaseException) -> str:
-    """One sentence for the page about any error. What was not foreseen goes to the server's log with its traceback."""
-    if isinstance(error, Stopped):
-        return "Stopped."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        _free()
-        return (
-            "The device ran out of memory. Try fewer pictures at once, a smaller model, half precision or CPU offload "
-            "(under Device). The app goes on."
-        )
-    if isinstance(error, ValidationError):
-        return _sentence(explain(error))
-    if isinstance(error, OSError) and error.strerror:
-        return _sentence(f"{error.strerror}: {Path(str(error.filename)).name}" if error.filename else error.strerror)
-    if isinstance(error, ValueError | OSError):
-        return _sentence(str(error))
-    _log.error("unforeseen", exc_info=error)
-    return f"Something went wrong that was not foreseen ({type(error).__name__}); the server's log tells more."
-
-
-def _sentence(text: str) -> str:
-    """Without the server's folders, with a capital and a full stop."""
-    short = re.sub(r"(?<![\w.:/])/(?:[^\s/'\"]+/)+", "", " ".join(text.split()))
-    return (short[:1].upper() + short[1:]).rstrip(". ") + "."
-
-
 def _hub_id(name: str) -> bool:
     """An owner/name that is not by chance a path on this machine."""
     from concept_edit.models.hub import is_hub_id
 
     return is_hub_id(name) and not name.startswith(".") and not Path(name).exists()
-
-
-def _free() -> None:
-    """Give freed memory back to the device."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,0 +1,249 @@
+"""The left side of the Edit tab: the table, what is kept, the settings, and the recipe they make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from concept_edit.recipe import Recipe
+from ui import edit as handlers
+from ui.examples import Example, everything_else, examples, suggested
+from ui.lists import KINDS, read_list
+from ui.parts import LIGHT, note, says, trouble
+from ui.session import EMBEDDED, Visit, Workshop, say
+from ui.table import CHANGES, HEAD, rows_of
+
+CHOICES = ("method", "tokens")
+"""Settings of a recipe that are one of a list; the lists are the recipe's own."""
+NUMBERS = {
+    "ridge": "How strongly every matrix is held to its old value.",
+    "erase_scale": "Weight of all edits.",
+    "preserve_scale": "Weight of each kept prompt; empty for the default.",
+}
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a recipe is read from."""
+
+    rows: gr.Dataframe
+    keep: gr.Textbox
+    settings: tuple[gr.components.Component, ...]
+
+    def all(self) -> list[Any]:
+        """Every field, in the order `recipe_from` takes their values."""
+        return [self.rows, self.keep, *self.settings]
+
+
+@dataclass(frozen=True)
+class Adding:
+    """The line above the table."""
+
+    change: gr.Dropdown
+    concept: gr.Textbox
+    instead: gr.Textbox
+    add: gr.Button
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Where lists are pasted or dropped."""
+
+    pasted: gr.Textbox
+    dropped: gr.File
+    read: gr.Button
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The whole left side."""
+
+    fields: Fields
+    buttons: tuple[tuple[gr.Button, Example], ...]
+    adding: Adding
+    listing: Listing
+    everything: gr.Button
+    model: gr.Dropdown
+    yaml: gr.Code
+    note: gr.HTML
+    """Beside the table: what is wrong with the fields, what was read."""
+
+
+def lay_out(workshop: Workshop) -> Sheet:
+    """Create the components inside the current column."""
+    gr.Markdown("### 1 · What should change?")
+    gr.Markdown("Start from an example, then change it:", elem_classes=["hint"])
+    with gr.Row(elem_classes=["chips"]):
+        buttons = tuple(
+            (gr.Button(each.label, size="sm", elem_id=f"example-{i}"), each) for i, each in enumerate(examples())
+        )
+    with gr.Row(elem_classes=["bottom"]):
+        change = gr.Dropdown(list(CHANGES), value="erase", label="Change", min_width=110, scale=2, elem_id="change")
+        concept = gr.Textbox(label="Concept", placeholder="Twemoji", min_width=130, scale=3, elem_id="concept")
+        instead = gr.Textbox(label="Paint instead", placeholder="nothing special", min_width=130, scale=3)
+        add = gr.Button("Add", min_width=70, scale=1, elem_id="add")
+    rows, keep, everything, told = _table()
+    with gr.Accordion("Paste or drop a list", open=False):
+        pasted = gr.Textbox(label="Names, one a line; or a CSV; or a recipe", lines=4, elem_id="pasted")
+        dropped = gr.File(label="Or a file (.csv, .txt, .yaml)", file_types=list(KINDS), height=110, elem_id="dropped")
+        read = gr.Button("Read the list", size="sm", elem_id="read-list")
+    with gr.Accordion("Model", open=False):
+        model = gr.Dropdown(
+            workshop.model_names(), value=EMBEDDED, label="Model", allow_custom_value=True, elem_id="model",
+            info=f"'{EMBEDDED}' is embedded and works at once. Or write a hub id such as owner/name.",
+        )  # fmt: skip
+    with gr.Accordion("Settings of the solver", open=False):
+        settings = _settings()
+    with gr.Accordion("The recipe as YAML", open=False):
+        yaml = gr.Code(value=Recipe().to_yaml(), language="yaml", label="Recipe", interactive=False, elem_id="yaml")
+    fields, adding = Fields(rows, keep, settings), Adding(change, concept, instead, add)
+    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, model, yaml, told)
+
+
+def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML]:
+    rows = gr.Dataframe(
+        headers=list(HEAD), datatype="str", type="array", column_count=len(HEAD), interactive=True, value=[],
+        label="Concepts (double-click a cell to change it)", max_height=280, elem_id="concepts", buttons=[],
+        column_widths=["16%", "22%", "26%", "13%", "23%"],
+    )  # fmt: skip
+    told = note(elem_id="aside")
+    keep = gr.Textbox(
+        label="Keep as it is", lines=3, max_lines=6, elem_id="keep", info="Prompts that must stay, one a line.",
+        placeholder="the neighbours of what you erase, such as other artists",
+    )  # fmt: skip
+    return rows, keep, gr.Button("Keep everything else the embedded model knows", size="sm", elem_id="everything"), told
+
+
+def _settings() -> tuple[gr.components.Component, ...]:
+    """One field for each setting; the choices are those the recipe allows."""
+    schema, plain = Recipe.model_json_schema()["properties"], Recipe()
+    made: list[gr.components.Component] = []
+    for name in CHOICES:
+        allowed = schema[name].get("enum") or [schema[name]["const"]]
+        info = schema[name].get("description", "").replace("`", "")
+        made.append(gr.Dropdown(allowed, value=getattr(plain, name), label=_label(name), info=info))
+    for name, info in NUMBERS.items():
+        made.append(gr.Number(getattr(plain, name), label=_label(name), info=info, step=0.1, minimum=0))
+    about = "Which matrices change: roles (k; v; pooled) or patterns such as up_blocks.*, by ';'. All if empty."
+    made.append(gr.Textbox("", label="Layers", info=about))
+    return tuple(made)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+# What the fields say
+
+
+def recipe_from(visit: Visit, values: tuple[Any, ...]) -> Recipe:
+    """The recipe of the fields' values: rows, kept prompts, then the settings in order.
+
+    Raises:
+        ValueError: as `recipe_of`.
+    """
+    rows, keep, *given = values
+    settings = dict(zip((*CHOICES, *NUMBERS, "layers"), given, strict=True))
+    settings["layers"] = tuple(part.strip() for part in (settings["layers"] or "").split(";") if part.strip())
+    settings |= {name: getattr(Recipe(), name) for name in NUMBERS if settings[name] is None}
+    return handlers.asked(visit, rows, keep, settings)
+
+
+def values_of(recipe: Recipe) -> list[Any]:
+    """The fields' values of a recipe, in the same order."""
+    named = [getattr(recipe, name) for name in (*CHOICES, *NUMBERS)]
+    return [rows_of(recipe), "\n".join(recipe.preserve), *named, "; ".join(recipe.layers)]
+
+
+def preview(visit: Visit, values: tuple[Any, ...]) -> tuple[str, str]:
+    """The recipe as YAML and a note: what is wrong with the fields, if anything is."""
+    try:
+        return recipe_from(visit, values).to_yaml(), ""
+    except Exception as error:
+        return f"# not a recipe yet\n# {say(error)}\n", trouble(error)
+
+
+# Events
+
+
+def wire(sheet: Sheet, visit: gr.State, prompt: gr.Textbox, seed: gr.Number) -> None:
+    """Make the fields live. An example also fills `prompt` and `seed`."""
+    fields = sheet.fields
+
+    def show(visit: Visit, *values: Any) -> tuple[str, str]:
+        """The table, the kept prompts and the settings as a recipe in YAML."""
+        return preview(visit, values)
+
+    gr.on(
+        [field.change for field in fields.all()], show, [visit, *fields.all()], [sheet.yaml, sheet.note],
+        api_name="recipe", trigger_mode="always_last", **LIGHT,
+    )  # fmt: skip
+    filled_in = [*fields.all(), prompt, seed, sheet.model, sheet.note]
+    for button, example in sheet.buttons:
+        button.click(partial(_example, example), visit, filled_in, api_visibility="private", **LIGHT)
+
+    def choose(visit: Visit, name: str | None) -> str:
+        """Edit another model: "demo", a file of the server's folder by name, or a hub id."""
+        visit.model = (name or EMBEDDED).strip()
+        return says(f"The next solve opens {visit.model}.")
+
+    sheet.model.input(choose, [visit, sheet.model], sheet.note, api_name="model", **LIGHT)
+    _wire_adding(sheet, visit)
+    _wire_lists(sheet, visit)
+
+
+def _example(example: Example, visit: Visit) -> list[Any]:
+    visit.base, visit.model = example.recipe, EMBEDDED
+    told = says(f"{example.label}: press Solve and paint to see it.")
+    return [*values_of(example.recipe), example.prompt, example.seed, EMBEDDED, told]
+
+
+def _wire_adding(sheet: Sheet, visit: gr.State) -> None:
+    line, rows = sheet.adding, sheet.fields.rows
+
+    def append(visit: Visit, rows: list[list[Any]], change: str, concept: str, instead: str) -> tuple[Any, ...]:
+        """Add one row to the table."""
+        if not (concept or "").strip():
+            return gr.skip(), gr.skip(), gr.skip(), trouble("Write a word or a short phrase under Concept first.")
+        known, wordings = suggested(change, concept) if visit.model == EMBEDDED else ("", "")
+        row = [change, concept.strip(), (instead or "").strip() or known, "1", wordings]
+        return [*filled(rows), row], "", "", ""
+
+    gr.on(
+        [line.add.click, line.concept.submit, line.instead.submit], append,
+        [visit, rows, line.change, line.concept, line.instead], [rows, line.concept, line.instead, sheet.note],
+        api_name="add", **LIGHT,
+    )  # fmt: skip
+
+    def rest(rows: list[list[Any]]) -> str:
+        """Everything the embedded model knows but the concepts of the table, one a line."""
+        return everything_else(tuple(str(row[1] or "") for row in rows))
+
+    sheet.everything.click(rest, rows, sheet.fields.keep, api_name="everything_else", **LIGHT)
+
+
+def filled(rows: list[list[Any]]) -> list[list[Any]]:
+    """The rows that say something."""
+    return [row for row in rows if any(str(cell or "").strip() for cell in row[1:])]
+
+
+def _wire_lists(sheet: Sheet, visit: gr.State) -> None:
+    fields, listing = sheet.fields, sheet.listing
+
+    def take(visit: Visit, text: str, path: str | None, *values: Any) -> list[Any]:
+        """Read pasted text or a dropped file: names and CSV rows join the table, a recipe takes its place."""
+        try:
+            found = read_list(visit, text or "", path)
+        except Exception as error:
+            return [*[gr.skip()] * len(values), gr.skip(), trouble(error)]
+        told = says(f"Read {len(found.edits)} concept{'s' * (len(found.edits) != 1)}.")
+        if found != Recipe(edits=found.edits) or not filled(values[0]):
+            visit.base = found
+            return [*values_of(found), None, told]
+        return [[*filled(values[0]), *rows_of(found)], *[gr.skip()] * (len(values) - 1), None, told]
+
+    given = [visit, listing.pasted, listing.dropped, *fields.all()]
+    listing.read.click(take, given, [*fields.all(), listing.dropped, sheet.note], api_name="list", **LIGHT)
