@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 
 import concept_edit as ce
-from concept_edit import evaluate_commands
+from concept_edit import evaluate_commands, page_command
 from concept_edit.export_commands import register
 from concept_edit.files import check_writable, replace_file
 from concept_edit.recipe import CutWarning, Erase, Moderate, Recipe, explain, pair_up, read_concepts
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 register(app)
 evaluate_commands.register(app)
+page_command.register(app)
 
 _STOPPED = 130
 """Exit code after Ctrl-C."""
