@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from concept_edit.collect import collect
+    from concept_edit.corpus import Corpus, collect_corpus
     from concept_edit.debias import debias
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from concept_edit.stats import Statistics
 
 __all__ = [
+    "Corpus",
     "Debias",
     "Diagnosis",
     "Edit",
@@ -35,6 +37,7 @@ __all__ = [
     "Report",
     "Statistics",
     "collect",
+    "collect_corpus",
     "debias",
     "diagnose",
     "evaluate",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Corpus": "corpus",
     "Debias": "recipe",
     "Diagnosis": "diagnose",
     "Edit": "edit",
@@ -58,6 +62,7 @@ _HOMES = {
     "Report": "evaluation",
     "Statistics": "stats",
     "collect": "collect",
+    "collect_corpus": "corpus",
     "debias": "debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",

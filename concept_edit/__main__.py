@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 
 import concept_edit as ce
-from concept_edit import evaluate_commands, page_command
+from concept_edit import corpus_commands, evaluate_commands, page_command
 from concept_edit.export_commands import register
 from concept_edit.files import check_writable, replace_file
 from concept_edit.recipe import CutWarning, Erase, Moderate, Recipe, explain, pair_up, read_concepts
@@ -36,6 +36,7 @@ app = typer.Typer(
 register(app)
 evaluate_commands.register(app)
 page_command.register(app)
+corpus_commands.register(app)
 
 _STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -67,6 +68,13 @@ Expand = Annotated[
 Kind = Annotated[
     Literal["art", "object"] | None, typer.Option("--concept_type", help="art: the guide is 'art' unless given.")
 ]
+Method = Annotated[
+    Literal["uce", "guarded", "gated"],
+    typer.Option("--method", help="uce: as published; guarded: keeps the rest; gated: for a served model, no export."),
+]
+CorpusFile = Annotated[
+    Path | None, typer.Option("--corpus", help="For guarded and gated: a file of `corpus`. The model's own if none.")
+]
 Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
 ModelName = Annotated[
     str, typer.Option("--model", "--model_id", help="demo, a hub id, a diffusers folder or a .safetensors checkpoint.")
@@ -95,6 +103,8 @@ def erase(
     erase_scale: EraseScale = 1.0,
     preserve_scale: KeepScale = None,
     tokens: Tokens = "last",
+    method: Method = "uce",
+    corpus: CorpusFile = None,
     wordings: Wordings = "",
     expand_prompts: Expand = "false",
     concept_type: Kind = None,
@@ -123,10 +133,11 @@ def erase(
         erase_scale=erase_scale,
         preserve_scale=preserve_scale,
         tokens=tokens,
+        method=method,
         layers=_split(layers),
     )
     target = out or (save_dir or Path()) / f"{exp_name or 'edit'}.safetensors"
-    _solve(recipe, _Work(model, device, target, statistics, strict, as_json, quiet))
+    _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
 
 @app.command()
@@ -138,6 +149,8 @@ def moderate(
     preserve_file: KeptFile = None,
     ridge: Ridge = 0.5,
     tokens: Tokens = "last",
+    method: Method = "uce",
+    corpus: CorpusFile = None,
     wordings: Wordings = "",
     layers: Layers = "",
     model: ModelName = "demo",
@@ -155,15 +168,16 @@ def moderate(
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(Moderate(edit.concept, weight=edit.weight, wordings=edit.wordings) for edit in listed)
     kept = _kept(preserve, preserve_file)
-    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, tokens=tokens, layers=_split(layers))
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, tokens=tokens, method=method, layers=_split(layers))
     target = out or Path("edit.safetensors")
-    _solve(recipe, _Work(model, device, target, statistics, strict, as_json, quiet))
+    _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
 
 @app.command()
 def solve(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.", show_default=False)],
     *,
+    corpus: CorpusFile = None,
     model: ModelName = "demo",
     device: Device = "cpu",
     out: Out = None,
@@ -174,7 +188,7 @@ def solve(
 ) -> None:
     """Solve a recipe file into an edit file."""
     target = out or Path("edit.safetensors")
-    _solve(Recipe.load(recipe), _Work(model, device, target, statistics, strict, as_json, quiet))
+    _solve(Recipe.load(recipe), _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
 
 @app.command()
@@ -267,6 +281,7 @@ class _Work(NamedTuple):
     model: str
     device: str
     out: Path
+    corpus: Path | None
     statistics: bool
     strict: bool
     as_json: bool
@@ -278,15 +293,35 @@ def _solve(recipe: Recipe, work: _Work) -> None:
         raise ValueError("no concept to change; name some, as in: concept-edit erase 'Van Gogh; Picasso'")
     check_writable(work.out)
     model = ce.open_model(work.model, device=work.device)
+    corpus = ce.Corpus.load(work.corpus) if work.corpus else None
     start = time.perf_counter()
-    statistics = ce.collect(model, recipe, strict=work.strict, progress=not (work.quiet or work.as_json))
+    shown = not (work.quiet or work.as_json)
+    statistics = ce.collect(model, recipe, corpus=corpus, strict=work.strict, progress=shown)
     encoded = time.perf_counter()
     edit = ce.solve_statistics(statistics)
     edit.save(work.out, statistics=work.statistics)
     seconds = {"encode": round(encoded - start, 4), "solve": round(time.perf_counter() - encoded, 4)}
     facts = _facts(edit, work.out) | {"seconds": seconds, "cut": dict(statistics.cut)}
+    facts |= {"predicted": dict(edit.predicted)} if edit.predicted else {}
     spent = f"encoded in {seconds['encode']:.2f} s, solved and written in {seconds['solve']:.2f} s"
-    _say(facts, f"{_sentence(edit, work.out)}\n{spent}", work.as_json, work.quiet)
+    lines = [_sentence(edit, work.out), *_foretold(edit), spent]
+    _say(facts, "\n".join(lines), work.as_json, work.quiet)
+
+
+def _foretold(edit: Edit) -> list[str]:
+    """What a guarded solve expects, a line for each stream."""
+    return [
+        f"expected in {name}: " + ", ".join(f"{share:.0%} {_MEANING[key]}" for key, share in told.items())
+        for name, told in edit.predicted.items()
+    ]
+
+
+_MEANING = {
+    "left": "of the concepts left",
+    "kept": "drift of kept prompts",
+    "unnamed": "of prompts nobody named",
+    "captions": "of captions",
+}
 
 
 def _facts(edit: Edit, path: Path) -> dict[str, Any]:
@@ -295,7 +330,10 @@ def _facts(edit: Edit, path: Path) -> dict[str, Any]:
 
 
 def _sentence(edit: Edit, path: Path) -> str:
-    ranks = ", ".join(f"{name} rank {f.rank} of {f.left.shape[0]}" for name, f in edit.factors.items())
+    if edit.gates:
+        ranks = ", ".join(f"{name} gate of {len(gate.thresholds)} rows" for name, gate in edit.gates.items())
+    else:
+        ranks = ", ".join(f"{name} rank {f.rank} of {f.left.shape[0]}" for name, f in edit.factors.items())
     n = len(edit.concepts)
     return f"{path}: {n} concept{'s' * (n != 1)}; {ranks}; {path.stat().st_size / 1000:.1f} kB"
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import concept_edit
+from concept_edit.corpus import Corpus
 from concept_edit.edit import FORMAT, Edit, solve
 from concept_edit.files import read_tensors, replace_file, write_tensors
 from concept_edit.identity import canonical, digest, factor_digests, tensor_digest
@@ -177,11 +178,16 @@ def describe(model: Model, edit: Edit, strength: float = 1.0) -> dict[str, Any]:
 
 
 def verify(
-    path: str | os.PathLike[str], model: Model, *, manifest: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    manifest: str | os.PathLike[str] | None = None,
+    corpus: Corpus | None = None,
 ) -> Verification:
     """Solve the recipe of an edit file anew and compare bit for bit; say which part was touched, if any.
 
     `manifest` is the file beside the edit by default. Without one the edit is compared with its own recipe only.
+    `corpus` is the one that a guarded or gated edit was solved with, where it was not the model's own.
     Bits agree on the same kind of machine; elsewhere the greatest difference is said.
 
     Raises:
@@ -205,7 +211,7 @@ def verify(
     other = f"{model.name} has another text encoder than the edit was solved on ({edit.model})"
     findings.append(Finding("encoder", same, "the text encoder is the edit's own" if same else other))
     if same:
-        findings += _solved_again(edit, model, {f.part for f in findings if not f.ok})
+        findings += _solved_again(edit, model, {f.part for f in findings if not f.ok}, corpus)
     return Verification(tuple(findings))
 
 
@@ -329,9 +335,12 @@ def _history(manifest: Path) -> list[Finding]:
     return [Finding("history", not faults, faults[0] if faults else f"{len(entries)} releases, an unbroken chain")]
 
 
-def _solved_again(edit: Edit, model: Model, touched: set[str]) -> list[Finding]:
+def _solved_again(edit: Edit, model: Model, touched: set[str], corpus: Corpus | None) -> list[Finding]:
     """Whether the recipe, solved now, gives the file's factors."""
-    anew = solve(model, edit.recipe)
+    anew = solve(model, edit.recipe, corpus=corpus)
+    if anew.corpus != edit.corpus:
+        told = f"the edit was solved with the corpus {edit.corpus or 'none'}, and this is {anew.corpus or 'none'}"
+        return [Finding("corpus", False, f"{told}; give the corpus file it was solved with")]
     if factor_digests(anew) == factor_digests(edit):
         return [Finding("file", True, "solved anew, the recipe gives the same bits")]
     gap = max((_gap(edit.factors[name].dense(), anew.factors[name].dense()) for name in anew.factors), default=0.0)

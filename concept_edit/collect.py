@@ -22,24 +22,35 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from concept_edit.corpus import Corpus, default_corpus
+from concept_edit.guard import Surroundings
 from concept_edit.models.contract import Model, Site
-from concept_edit.recipe import CutWarning, Debias, Recipe
+from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Recipe
 from concept_edit.solve import goal_moment, row_moment
 from concept_edit.stats import Rows, Statistics, Stream, plus
-from concept_edit.tokens import PromptRows, aimed_pairs, kept_rows, paired, prompt_rows
+from concept_edit.tokens import PromptRows, aimed_pairs, centroid, kept_rows, paired, prompt_rows
 
 ROW_BYTES = 128 * 2**20
 """Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
+_FEW, _CENTROID = 8, 256
+"""Kept prompts from which on their centroid is the automatic guide, and how many of them make it up."""
 _SUM_ROWS = 4096
 """Rows that wait to be summed together once they are no longer held."""
 
 
 def collect(
-    model: Model, recipe: Recipe, *, batch_size: int = 32, strict: bool = False, progress: bool = False
+    model: Model,
+    recipe: Recipe,
+    *,
+    corpus: Corpus | None = None,
+    batch_size: int = 32,
+    strict: bool = False,
+    progress: bool = False,
 ) -> Statistics:
     """Encode every prompt of the recipe and pick its rows, in bounded memory.
 
-    `progress` shows a bar on stderr. `strict` refuses prompts that the tokenizer has to cut, which otherwise warn.
+    `corpus` is what guarded and gated solves hold still; None: the model's own (`default_corpus`). `progress` shows a
+    bar on stderr. `strict` refuses prompts that the tokenizer has to cut, which otherwise warn.
 
     Raises:
         ValueError: a prompt that is cut (strict), NaN from the encoder, a concept to balance without
@@ -55,6 +66,8 @@ def collect(
     names = [name for name in model.streams if name in edited]
     piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
     encoder = _Encoder(model, batch_size, strict)
+    if any(edit.guide == AUTO for edit in recipe.edits if not isinstance(edit, Debias)):
+        encoder.special[AUTO] = _automatic(encoder, recipe, list(model.streams))
     jobs = _jobs(recipe)
     with tqdm(total=len(jobs), desc="encoding", unit="prompt", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
@@ -62,8 +75,34 @@ def collect(
             for job, name in product(batch, names):
                 piles[name][job.kept].add(job, known, name)
             bar.update(len(batch))
-    streams = {name: Stream(pairs.read(), kept.read()) for name, (pairs, kept) in piles.items()}
-    return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut)
+    held = _corpus(model, recipe, corpus)
+    around = {} if held is None else _surroundings(model, recipe, held, names)
+    streams = {name: Stream(pairs.read(), kept.read(), around.get(name)) for name, (pairs, kept) in piles.items()}
+    told = "" if held is None else held.identity
+    return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut, told)
+
+
+def _automatic(encoder: _Encoder, recipe: Recipe, streams: Sequence[str]) -> dict[str, PromptRows]:
+    """The centroid of the kept prompts, or of neutral words where those are few."""
+    kept = [prompt for prompt in recipe.preserve if prompt][:_CENTROID]
+    known = encoder(kept if len(kept) >= _FEW else NEUTRAL)
+    return {name: centroid([rows[name] for rows in known.values()]) for name in streams}
+
+
+def _corpus(model: Model, recipe: Recipe, given: Corpus | None) -> Corpus | None:
+    """The corpus of a method that needs one."""
+    if recipe.method == "uce":
+        return None
+    held = default_corpus(model) if given is None else given
+    if held.fingerprint != model.fingerprint:
+        raise ValueError(f"the corpus was read with the text encoder of {held.model}, {model.name} has another")
+    return held
+
+
+def _surroundings(model: Model, recipe: Recipe, corpus: Corpus, names: Sequence[str]) -> dict[str, Surroundings]:
+    """Per stream what should stay; every row of the empty prompt does not move at all."""
+    null = model.encode([""])
+    return {name: corpus.around(name, recipe, null[name].rows[0]) for name in names}
 
 
 def sites_edited(model: Model, recipe: Recipe) -> tuple[Site, ...]:
@@ -142,9 +181,11 @@ class _Encoder:
     def __init__(self, model: Model, batch_size: int, strict: bool) -> None:
         self.model, self.batch_size, self.strict = model, batch_size, strict
         self.known: OrderedDict[str, dict[str, PromptRows]] = OrderedDict()
+        self.special: dict[str, dict[str, PromptRows]] = {}
         self.cut: dict[str, str] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Known:
+        prompts = [prompt for prompt in prompts if prompt not in self.special]
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
         if missing:
             encoded = self.model.encode(missing, batch_size=self.batch_size)
@@ -155,7 +196,7 @@ class _Encoder:
             self.known.move_to_end(prompt)
         while len(self.known) > max(2 * self.batch_size, len(set(prompts))):
             self.known.popitem(last=False)
-        return self.known
+        return self.special | self.known
 
     def _check(self, prompt: str, cuts: Sequence[str]) -> None:
         cut = max(cuts, key=len)

@@ -143,7 +143,8 @@ def debias(
 class Resolver:
     """Solves a recipe for any aims in milliseconds: what does not depend on them is computed once.
 
-    Only T moves with the aims: `right` = S C M⁻¹ stays. Edits are the very bits that `solve` gives for the same recipe.
+    Under method `uce` only T moves with the aims and `right` = S C M⁻¹ stays; others are solved whole each time. Edits
+    are the very bits that `solve` gives for the same recipe.
     """
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
@@ -155,7 +156,7 @@ class Resolver:
         statistics = collect(self.model, self.recipe.aimed(aims))
         if not self.right:
             edit = solve_statistics(statistics)
-            if all(counts is not None for counts in edit.counts.values()):
+            if self.recipe.method == "uce" and all(counts is not None for counts in edit.counts.values()):
                 self.right = {name: factors.right for name, factors in edit.factors.items()}
                 self.first = edit
             return edit

@@ -126,7 +126,7 @@ class _Lens:
 
     def __init__(self, edit: Edit, model: Model, name: str) -> None:
         self.name, self.rank = name, edit.rank(name)
-        self.change = edit.factors[name].dense()
+        self.change, self.gate = edit.factors[name].dense(), edit.gates.get(name)
         weights = model.weights()
         sites = [site for site in edit.sites(model) if site.stream == name]
         seen = [weights[site.name][:, : site.columns].float() for site in sites[:: math.ceil(len(sites) / _SITES)]]
@@ -149,12 +149,18 @@ class _Lens:
         if not len(pairs.sources) or pairs.goals is None:
             return []
         c, t = pairs.sources.double(), pairs.goals.double()
-        left, concept = self.worst(c + c @ self.change.T - t, c - t, pairs.owner, concepts)
-        near, nearest = self._revival(c, pairs.owner, concepts)
-        return [
-            Check("erased concept left", self.name, concept, left, 0.1, 0.3),
-            Check("revival distance", self.name, nearest, near, None, None),
-        ]
+        left, concept = self.worst(c + self.moved(c) - t, c - t, pairs.owner, concepts)
+        found = [Check("erased concept left", self.name, concept, left, 0.1, 0.3)]
+        if self.gate is None:
+            near, nearest = self._revival(c, pairs.owner, concepts)
+            found.append(Check("revival distance", self.name, nearest, near, None, None))
+        return found
+
+    def moved(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, "rows d_text"]:
+        """How far the edit moves each row: A r, or what its gate adds."""
+        if self.gate is not None:
+            return self.gate(rows.float()).double() - rows
+        return rows @ self.change.T
 
     def _revival(self, c: Tensor, owner: Tensor, concepts: Sequence[str]) -> tuple[float, str]:
         """‖c' − c‖ / ‖c‖ of RECE's c' = (JᵀGJ + rI)⁻¹ JᵀG c with J = I + A, at its smallest."""
@@ -168,7 +174,7 @@ class _Lens:
     def drift(self, kind: str, rows: Rows, prompts: Sequence[str]) -> Check:
         """How far the prompt moves that moves most."""
         k = rows.sources.double()
-        value, prompt = self.worst(k @ self.change.T, k, rows.owner, prompts)
+        value, prompt = self.worst(self.moved(k), k, rows.owner, prompts)
         return Check(f"drift of {kind}", self.name, prompt, value, 0.1, 0.3)
 
     def null_drift(self, model: Model) -> list[Check]:
@@ -193,7 +199,7 @@ class _Lens:
         ]
 
     def _ratio(self, k: Tensor) -> float:
-        return float((self.squares(k @ self.change.T).sum() / self.squares(k).sum().clamp(min=1e-30)).sqrt())
+        return float((self.squares(self.moved(k)).sum() / self.squares(k).sum().clamp(min=1e-30)).sqrt())
 
 
 def _first(recipe: Recipe) -> Recipe:

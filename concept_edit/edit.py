@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -25,10 +25,14 @@ from torch import Tensor
 
 import concept_edit
 from concept_edit.collect import collect, sites_edited
+from concept_edit.corpus import Corpus
 from concept_edit.files import read_tensors, write_tensors
+from concept_edit.gate import Gate, solve_gate
+from concept_edit.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
 from concept_edit.models.contract import Model, Site
+from concept_edit.models.gated import gated
 from concept_edit.recipe import Recipe
-from concept_edit.solve import Factors, change, solve_problem
+from concept_edit.solve import Factors, Problem, change, empty_factors, solve_problem
 from concept_edit.stats import Statistics, Stream
 
 FORMAT = "concept-edit 1"
@@ -54,6 +58,12 @@ class Edit:
     """What it was solved from; a loaded edit has it if it was saved with it."""
     toolkit: str = ""
     """Version of the toolkit that solved it."""
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    """Stream -> gate, for method `gated`; its factors are empty then."""
+    corpus: str = ""
+    """Identity of the corpus it holds still, for methods `guarded` and `gated`."""
+    predicted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Stream -> what a guarded solve foretells: `left`, `kept`, `unnamed`, `captions` (means; see `Guarded`)."""
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -113,19 +123,34 @@ class Edit:
         Raises:
             ValueError: a model with another text encoder, NaN in its weights or an overflow; nothing is changed then.
         """
-        before = self._write(model, strength)
-        try:
-            yield model
-        finally:
-            _restore(model.weights(), before)
+        self.check(model)
+        with gated(model, self.gates, strength):
+            before = self._write(model, strength)
+            try:
+                yield model
+            finally:
+                _restore(model.weights(), before)
 
     def merge_into(self, model: Model, strength: float = 1.0) -> None:
         """Change the model's matrices for good; each is rounded once to its own dtype.
 
         Raises:
-            ValueError: as `applied`; nothing is changed then.
+            ValueError: as `applied`, or a gate, which is no change of weights; nothing is changed then.
         """
+        self.refuse_gate("merged into a model's weights")
         self._write(model, strength)
+
+    def refuse_gate(self, what: str) -> None:
+        """Refuse what only a change of weights can be.
+
+        Raises:
+            ValueError: the edit is a gate.
+        """
+        if self.gates:
+            raise ValueError(
+                f"a gated edit moves rows of the text embedding while a model is served, and cannot be {what}; "
+                "apply it with `applied`, or solve the recipe with method 'guarded'"
+            )
 
     def without(self, *concepts: str, model: Model | None = None) -> Edit:
         """The edit of the same recipe without these concepts, solved anew from the statistics, or from `model`.
@@ -156,9 +181,13 @@ class Edit:
             OSError: the file cannot be written.
         """
         tensors = {f"{name}.{side}": getattr(f, side) for name, f in self.factors.items() for side in f._fields}
+        for name, gate in self.gates.items():
+            tensors |= {f"{name}.gate.{part}": value.contiguous() for part, value in gate._asdict().items()}
         header: dict[str, Any] = {"format": FORMAT, "toolkit": self.toolkit, "model": self.model}
         header |= {"text_encoder": self.fingerprint, "ridge": self.recipe.ridge}
         header |= {"recipe": json.loads(self.recipe.compact()), "counts": dict(self.counts)}
+        header |= {"corpus": self.corpus} if self.corpus else {}
+        header |= {"predicted": {name: dict(told) for name, told in self.predicted.items()}} if self.predicted else {}
         if statistics:
             held = self._statistics("saving them")
             header["statistics"] = held.header()
@@ -215,32 +244,70 @@ class Edit:
         return self.statistics
 
 
-def solve(model: Model, recipe: Recipe, *, batch_size: int = 32, strict: bool = False, progress: bool = False) -> Edit:
+def solve(
+    model: Model,
+    recipe: Recipe,
+    *,
+    corpus: Corpus | None = None,
+    batch_size: int = 32,
+    strict: bool = False,
+    progress: bool = False,
+) -> Edit:
     """Collect the recipe's statistics from the model's text encoder and solve them: `collect`, `solve_statistics`.
 
     Raises:
         ValueError: as these two.
     """
-    return solve_statistics(collect(model, recipe, batch_size=batch_size, strict=strict, progress=progress))
+    found = collect(model, recipe, corpus=corpus, batch_size=batch_size, strict=strict, progress=progress)
+    return solve_statistics(found)
 
 
 def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Edit:
     """The edit that answers the statistics' recipe, or `recipe` with the same concepts and other scales.
 
-    One factorisation per text stream, in float64 on the CPU; the same statistics give the same bits.
+    In float64 on the CPU; the same statistics give the same bits. One factorisation per text stream for method `uce`,
+    `rounds + 1` for `guarded`, none for `gated`.
 
     Raises:
-        ValueError: a recipe about other prompts, or a ridge too small for the rows.
+        ValueError: a recipe about other prompts, a ridge too small for the rows, or a guarded solve that foretells
+            pictures of noise: more concepts than one matrix holds.
     """
     recipe = statistics.recipe if recipe is None else recipe
     for name in ("edits", "kept", "tokens", "layers"):
         if getattr(recipe, name) != getattr(statistics.recipe, name):
             raise ValueError(f"the statistics were collected for other {name}; collect the new recipe")
-    factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in statistics.streams.items()}
-    counts = {name: _counts(stream, len(recipe.edits)) for name, stream in statistics.streams.items()}
     held = replace(statistics, recipe=recipe)
-    version = concept_edit.__version__
-    return Edit(recipe, factors, counts, statistics.model, statistics.fingerprint, held, version)
+    about: dict[str, Any] = {
+        "model": statistics.model,
+        "fingerprint": statistics.fingerprint,
+        "toolkit": concept_edit.__version__,
+    }
+    about |= {"corpus": statistics.corpus}
+    if recipe.method == "gated":
+        none = {name: empty_factors(stream.width) for name, stream in held.streams.items()}
+        gates = {name: solve_gate(*_placed(held, name), recipe.false_alarm) for name in held.streams}
+        return Edit(recipe, none, dict.fromkeys(none, ()), statistics=held, gates=gates, **about)
+    counts = {name: _counts(stream, len(recipe.edits)) for name, stream in held.streams.items()}
+    if recipe.method == "guarded":
+        bounds = Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
+        found = {name: solve_guarded(*_placed(held, name), bounds) for name in held.streams}
+        told = {name: foretold(guarded) for name, guarded in found.items()}
+        refuse_noise(told)
+        factors = {name: guarded.factors.float() for name, guarded in found.items()}
+        return Edit(recipe, factors, counts, statistics=held, predicted=told, **about)
+    factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in held.streams.items()}
+    return Edit(recipe, factors, counts, statistics=held, **about)
+
+
+def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
+    """A stream's least squares and what surrounds it."""
+    stream = statistics.streams[name]
+    if stream.around is None:
+        raise ValueError(
+            f"the statistics were collected for method 'uce'; collect the recipe with method "
+            f"{statistics.recipe.method!r}"
+        )
+    return stream.problem(statistics.recipe), stream.around
 
 
 def _counts(stream: Stream, edits: int) -> tuple[int, ...] | None:
@@ -267,6 +334,11 @@ def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Non
 def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Edit:
     recipe = Recipe.model_validate(header["recipe"])
     counts = {name: None if n is None else tuple(n) for name, n in header["counts"].items()}
+    gates = {
+        name: Gate(*(tensors[f"{name}.gate.{part}"] for part in Gate._fields))
+        for name in counts
+        if f"{name}.gate.ways" in tensors
+    }
     factors = {name: Factors(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in counts}
     for name, (left, right) in factors.items():
         if left.shape != right.T.shape or not bool(left.isfinite().all() & right.isfinite().all()):
@@ -275,4 +347,5 @@ def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Edit:
     if "statistics" in header:
         parts = {name.removeprefix(_STATISTICS): t for name, t in tensors.items() if name.startswith(_STATISTICS)}
         held = Statistics.read(parts, header["statistics"])
-    return Edit(recipe, factors, counts, header["model"], header["text_encoder"], held, header["toolkit"])
+    about = {"toolkit": header["toolkit"], "corpus": header.get("corpus", ""), "predicted": header.get("predicted", {})}
+    return Edit(recipe, factors, counts, header["model"], header["text_encoder"], statistics=held, gates=gates, **about)

@@ -134,6 +134,7 @@ def verify(
     *,
     manifest: Annotated[Path | None, typer.Option("--manifest", help="[manifest.json beside the edit]")] = None,
     keys: Annotated[str, typer.Option("--keys", help="Who must have signed: 'ada=ada.pub; ben=ben.pub'.")] = "",
+    corpus: Annotated[Path | None, typer.Option("--corpus", help="The corpus file it was solved with.")] = None,
     model: ModelName = "demo",
     device: Device = "cpu",
     as_json: AsJson = False,
@@ -141,9 +142,11 @@ def verify(
     """Solve an edit's recipe again and compare bit for bit; say what was touched. Exit code 1 if anything was."""
     from concept_edit.audit import Verification
     from concept_edit.audit import verify as verified
+    from concept_edit.corpus import Corpus
 
     ce.Edit.load(edit)
-    found = verified(edit, ce.open_model(model, device=device), manifest=manifest)
+    held = Corpus.load(corpus) if corpus else None
+    found = verified(edit, ce.open_model(model, device=device), manifest=manifest, corpus=held)
     if keys:
         from concept_edit.signing import check_signatures
 

@@ -45,8 +45,10 @@ def matrices_digest(model: Model) -> str:
 
 
 def factor_digests(edit: Edit) -> dict[str, str]:
-    """`<stream>.left` and `<stream>.right` -> hash."""
-    return {f"{name}.{side}": tensor_digest(getattr(f, side)) for name, f in edit.factors.items() for side in f._fields}
+    """`<stream>.left`, `<stream>.right` and the parts of gates, `<stream>.gate.ways` and so on -> hash."""
+    held = {f"{name}.{side}": getattr(f, side) for name, f in edit.factors.items() for side in f._fields}
+    held |= {f"{name}.gate.{part}": value for name, g in edit.gates.items() for part, value in g._asdict().items()}
+    return {name: tensor_digest(value) for name, value in held.items()}
 
 
 def edit_digest(edit: Edit) -> str:

@@ -28,6 +28,14 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Prompt templates of the UCE code for artists and for objects (`--expand_prompts`, `--concept_type`)."""
 
+AUTO = "auto"
+"""The guide that is chosen from what the recipe keeps."""
+NEUTRAL: tuple[str, ...] = (
+    *("a picture", "an image", "a drawing", "a painting", "a sketch", "an illustration", "an artwork", "a print"),
+    *("a photograph", "a study", "a scene", "a figure", "a shape", "an object", "a thing", "a place"),
+)
+"""Generic descriptors whose centroid is the automatic guide where a recipe keeps few prompts."""
+
 _STRICT = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False)
 
 
@@ -56,7 +64,8 @@ class Erase:
     concept: Annotated[str, Field(validation_alias="erase", serialization_alias="erase")]
     """The word or phrase to erase."""
     guide: str = ""
-    """The prompt whose meaning takes its place; '' is the empty prompt."""
+    """The prompt whose meaning takes its place; '' is the empty prompt, 'auto' the centroid of what is kept, or of
+    neutral words where little is: nobody's style."""
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
     wordings: tuple[str, ...] = ()
@@ -210,8 +219,19 @@ class Recipe(BaseModel):
     """Whether the empty prompt is kept. None: only under `tokens="aligned"`."""
     tokens: Literal["last", "aligned", "subject"] = "last"
     """Which rows speak for a prompt: its last token; that token and all after it; all its tokens, EOS and some pads."""
-    method: Literal["uce"] = "uce"
-    """How to solve: `uce` is Unified Concept Editing (Gandikota et al., WACV 2024)."""
+    method: Literal["uce", "guarded", "gated"] = "uce"
+    """How to solve: `uce` is Unified Concept Editing (Gandikota et al., WACV 2024); `guarded` the same closed form
+    with weights moved until the bounds below hold; `gated` moves rows of the text embedding while a model is served."""
+    erased_to: float = Field(default=0.22, gt=0, lt=1)
+    """Guarded: of a concept's way to its goal, the share that may be left."""
+    kept_within: float = Field(default=0.3, gt=0)
+    """Guarded: how far a kept row may move, of its distance from the mean caption token."""
+    corpus_within: float = Field(default=0.35, gt=0)
+    """Guarded: how far caption tokens may move, root mean square, of their distance from the mean."""
+    rounds: int = Field(default=4, ge=0, le=50)
+    """Guarded: solves after the first."""
+    false_alarm: float = Field(default=0.05, gt=0, lt=1)
+    """Gated: the share of kept rows that may come within reach of the gate."""
     layers: tuple[str, ...] = ()
     """Which matrices to change: roles (`k`, `v`, `context`, `pooled`) or name patterns (`up_blocks.*`). None: all."""
 

@@ -85,6 +85,11 @@ class Factors(NamedTuple):
         return self.left.double() @ self.right.double()
 
 
+def empty_factors(width: int) -> Factors:
+    """The factors of an edit that changes no weight: rank 0."""
+    return Factors(torch.zeros(width, 0), torch.zeros(0, width))
+
+
 def solve_problem(problem: Problem) -> Factors:
     """The minimiser of `problem` for every W at once, float64.
 
@@ -114,7 +119,7 @@ def right_factor(problem: Problem) -> Float[Tensor, "edits d_text"]:
     if problem.moment is None and problem.rows < problem.width:
         return _right_from_rows(problem)
     weighted = problem.weights.double()[:, None] * problem.sources.double()
-    return torch.cholesky_solve(weighted.T, _factorise(moment_matrix(problem), problem)).T.contiguous()
+    return torch.cholesky_solve(weighted.T, factorise(moment_matrix(problem), problem)).T.contiguous()
 
 
 def moment_matrix(problem: Problem) -> Float[Tensor, "d_text d_text"]:
@@ -176,7 +181,7 @@ def _dense(problem: Problem) -> Factors:
     cross = goal_moment(problem.sources, problem.goals, problem.weights) - own
     if problem.cross is not None:
         cross += problem.cross
-    solution = torch.cholesky_solve(cross.T, _factorise(_with_the_rest(own, problem), problem)).T.contiguous()
+    solution = torch.cholesky_solve(cross.T, factorise(_with_the_rest(own, problem), problem)).T.contiguous()
     return Factors(solution, torch.eye(problem.width, dtype=torch.float64, device=cross.device))
 
 
@@ -194,10 +199,10 @@ def _right_from_rows(problem: Problem) -> Float[Tensor, "edits d_text"]:
     gram = _gram(rows.T)
     gram.diagonal().add_(problem.ridge)
     pick = torch.eye(len(rows), n, dtype=torch.float64, device=rows.device)
-    return roots[:n] * (torch.cholesky_solve(pick, _factorise(gram, problem)).T @ rows)
+    return roots[:n] * (torch.cholesky_solve(pick, factorise(gram, problem)).T @ rows)
 
 
-def _factorise(matrix: Float[Tensor, "n n"], problem: Problem) -> Float[Tensor, "n n"]:
+def factorise(matrix: Float[Tensor, "n n"], problem: Problem) -> Float[Tensor, "n n"]:
     """The lower Cholesky factor, or a refusal where float64 cannot tell the answer."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     diagonal = factor.diagonal()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from concept_edit.files import read_tensors, write_tensors
+from concept_edit.guard import Surroundings
 from concept_edit.recipe import Recipe, normal
 from concept_edit.solve import Problem
 
@@ -75,6 +76,8 @@ class Stream:
 
     pairs: Rows
     kept: Rows
+    around: Surroundings | None = None
+    """What else should stay, for guarded and gated solves."""
 
     @property
     def width(self) -> int:
@@ -109,6 +112,8 @@ class Statistics:
     """Of its text encoders."""
     cut: Mapping[str, str] = field(default_factory=dict)
     """Prompt -> the text that the tokenizer's length cut off."""
+    corpus: str = ""
+    """Identity of the corpus that guarded and gated solves hold still."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
@@ -128,7 +133,8 @@ class Statistics:
         named = {
             f"{name}.{part}.{key}": value
             for name, stream in self.streams.items()
-            for part, rows in (("pairs", stream.pairs), ("kept", stream.kept))
+            for part, rows in (("pairs", stream.pairs), ("kept", stream.kept), ("around", stream.around))
+            if rows is not None
             for key, value in vars(rows).items()
         }
         return {name: value.contiguous() for name, value in named.items() if value is not None}
@@ -137,17 +143,22 @@ class Statistics:
         """Everything else a file needs."""
         recipe = json.loads(self.recipe.compact())
         about = {"recipe": recipe, "model": self.model, "text_encoder": self.fingerprint, "cut": dict(self.cut)}
-        return {**about, "streams": list(self.streams)}
+        return {**about, "streams": list(self.streams), "corpus": self.corpus}
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Statistics:
         """Put `tensors` and `header` together again."""
         streams = {
-            name: Stream(_read_rows(tensors, f"{name}.pairs"), _read_rows(tensors, f"{name}.kept"))
+            name: Stream(
+                _read_rows(tensors, f"{name}.pairs"),
+                _read_rows(tensors, f"{name}.kept"),
+                _read_around(tensors, f"{name}.around"),
+            )
             for name in header["streams"]
         }
         recipe = Recipe.model_validate(header["recipe"])
-        return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"])
+        told = header.get("corpus", "")
+        return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"], told)
 
     def without(self, *concepts: str) -> Statistics:
         """The statistics of the same recipe with these concepts no longer changed.
@@ -177,7 +188,9 @@ class Statistics:
         kept = [_places(list(map(normal, p.recipe.kept)), list(map(normal, recipe.kept))) for p in (self, other)]
         streams = {
             name: Stream(
-                _join(s.pairs, other.streams[name].pairs, *edits), _join(s.kept, other.streams[name].kept, *kept)
+                _join(s.pairs, other.streams[name].pairs, *edits),
+                _join(s.kept, other.streams[name].kept, *kept),
+                _same(s.around, other.streams[name].around),
             )
             for name, s in self.streams.items()
         }
@@ -193,6 +206,28 @@ def _read_rows(tensors: Mapping[str, Tensor], prefix: str) -> Rows:
         tensors.get(f"{prefix}.moment"),
         tensors.get(f"{prefix}.cross"),
     )
+
+
+def _read_around(tensors: Mapping[str, Tensor], prefix: str) -> Surroundings | None:
+    if f"{prefix}.moment" not in tensors:
+        return None
+    return Surroundings(*(tensors[f"{prefix}.{field.name}"] for field in fields(Surroundings)))
+
+
+def _same(a: Surroundings | None, b: Surroundings | None) -> Surroundings | None:
+    """The surroundings both were collected in; ordinary tokens are those that neither's concepts are asked for in."""
+    if a is None or b is None:
+        return None
+    if not torch.equal(a.moment, b.moment) or not torch.equal(a.fixed, b.fixed):
+        raise ValueError("the two were collected with other corpora; collect them with the same one")
+    if torch.equal(a.ordinary, b.ordinary):
+        return a
+    common = set(map(_bytes, a.ordinary)) & set(map(_bytes, b.ordinary))
+    return replace(a, ordinary=a.ordinary[[i for i, row in enumerate(a.ordinary) if _bytes(row) in common]])
+
+
+def _bytes(row: Tensor) -> bytes:
+    return row.numpy().tobytes()
 
 
 def _places(mine: Sequence[object], joint: Sequence[object]) -> dict[int, int]:

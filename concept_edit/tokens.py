@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -96,6 +97,31 @@ def prompt_rows(stream: Encoded, index: int) -> PromptRows:
     first = Span(0, middle, eos, tuple(token for token in own if token < middle))
     rest = Span(middle, len(rows), second, tuple(token for token in own if token >= middle))
     return PromptRows(rows.clone(), (first, rest), stream.pooled)
+
+
+def centroid(prompts: Sequence[PromptRows]) -> PromptRows:
+    """A prompt that nobody wrote: per span the mean first row, last subject token and EOS of some prompts, and the mean
+    of their pads, side by side from EOS on. It is nobody's style and no single thing."""
+    parts, spans, start = [], [], 0
+    for number in range(len(prompts[0].spans)):
+        rows = _mean_span([(prompt.rows, prompt.spans[number]) for prompt in prompts], prompts[0].pooled)
+        eos = start + min(2, len(rows) - 1)
+        spans.append(Span(start, start + len(rows), eos, (min(start + 1, eos),)))
+        parts.append(rows)
+        start += len(rows)
+    return PromptRows(torch.cat(parts), tuple(spans), prompts[0].pooled)
+
+
+def _mean_span(prompts: Sequence[tuple[Tensor, Span]], pooled: bool) -> Tensor:
+    """First row, last token, EOS and pads, as many rows as the span has; where pads run out the last one stands in."""
+    if pooled:
+        return torch.stack([rows[span.start] for rows, span in prompts]).mean(dim=0, keepdim=True)
+    length = prompts[0][1].stop - prompts[0][1].start
+    picks = []
+    for rows, span in prompts:
+        tail = [min(span.eos + n, span.stop - 1) for n in range(length - 2)]
+        picks.append(rows[[span.start, span.last, *tail]])
+    return torch.stack(picks).mean(dim=0)
 
 
 def aimed_pairs(rule: str, source: PromptRows, goal: PromptRows) -> Pairs:

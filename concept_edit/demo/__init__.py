@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKSUMS = "checksums.json"
+CORPUS = Path(__file__).parent / "corpus.safetensors"
+"""What the embedded text encoder says of ordinary captions, for guarded and gated edits."""
 
 
 def folder(*, verify: bool = True) -> Path:

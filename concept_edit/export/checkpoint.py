@@ -50,6 +50,7 @@ def export_checkpoint(
         OSError: too little disk space, an existing file without `force`, or a path that cannot be written.
     """
     edit.check(model)
+    edit.refuse_gate("written into a checkpoint")
     origin = getattr(model, "origin", None)
     single = Path(path).suffix == ".safetensors"
     target = free_file(path, force=force) if single else free_folder(path)

@@ -45,6 +45,7 @@ def pairs_of(edit: Edit, model: Model, concepts: Sequence[str] | None = None) ->
         ValueError: a model with another text encoder, a concept the edit does not change, a compressed edit.
     """
     edit.check(model)
+    edit.refuse_gate("written as a LoRA")
     chosen = {name: _chosen(edit, name, concepts) for name in edit.factors}
     weights, pairs = model.weights(), {}
     for site in edit.sites(model):

@@ -40,6 +40,7 @@ def export_kv(
     """
     from safetensors.torch import save
 
+    edit.refuse_gate("written as matrices")
     kind, target = precision(dtype), free_file(path, force=force)
     with edit.applied(model, strength):
         tensors = {name: weight.detach().to("cpu", kind, copy=True) for name, weight in model.weights().items()}

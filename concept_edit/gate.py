@@ -1,0 +1,102 @@
+"""The gate: rows near an erased one are moved to its goal, all others stay to the last bit of what counts.
+
+    h ← h + ρ (t_i − c_i)        ρ = sigmoid((cos_i − β_i) / width), or 0 below a thousandth
+
+cos_i is the cosine of h − μ and c_i − μ, and i the erased row for which cos_i − β_i is greatest. One matrix can hold
+about d_text rows; a gate holds any number, since rows far from each other share nothing. It acts on the text embedding
+while the model is served: it is not a change of weights, cannot be a LoRA or a checkpoint, and whoever holds the
+pipeline can take it off.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from concept_edit.guard import Surroundings
+from concept_edit.solve import Problem
+
+WIDTH = 0.02
+"""How soft the gate opens, in cosine."""
+_LOWEST, _HIGHEST = 0.8, 0.9
+"""The common threshold lies between: lower, unlike rows would be moved; higher, other wordings would get past."""
+_MARGIN, _CLOSED = 0.03, 0.96
+"""A row whose neighbourhood holds kept or ordinary rows opens this far above them, up to so near itself."""
+_SHUT = 1e-3
+"""Opened less than this, the gate is shut: the row stays as it is, bit for bit."""
+_BLOCK = 2048
+
+
+class Gate(NamedTuple):
+    """One stream's gate, float32."""
+
+    sources: Float[Tensor, "rows d_text"]
+    """c − μ at length 1."""
+    ways: Float[Tensor, "rows d_text"]
+    """t − c."""
+    thresholds: Float[Tensor, " rows"]
+    """β of each row."""
+    mean: Float[Tensor, " d_text"]
+    """μ."""
+
+    def __call__(self, rows: Float[Tensor, "*batch d_text"], strength: float = 1.0) -> Float[Tensor, "*batch d_text"]:
+        """The rows after the gate, in their own dtype; computed in float32."""
+        gate = Gate(*(part.to(rows.device) for part in self))
+        flat = rows.reshape(-1, rows.shape[-1]).float()
+        if not len(gate.thresholds):
+            return rows
+        moved = torch.cat([gate._moved(block, strength) for block in flat.split(_BLOCK)])
+        return moved.reshape(rows.shape).to(rows.dtype)
+
+    def _moved(self, rows: Tensor, strength: float) -> Tensor:
+        over, which = (_unit(rows - self.mean) @ self.sources.T - self.thresholds).max(dim=1)
+        opened = torch.sigmoid(over / WIDTH)
+        opened = torch.where(opened > _SHUT, opened, 0.0)
+        return rows + strength * opened[:, None] * self.ways[which]
+
+
+def solve_gate(problem: Problem, around: Surroundings, false_alarm: float) -> Gate:
+    """The gate of a problem's pairs.
+
+    The common β is the (1 − false_alarm) quantile of the kept rows' nearest cosines, held between 0.8 and 0.9; a row
+    with kept or ordinary rows (the empty prompt's too) beyond that near it opens above them only.
+
+    Raises:
+        ValueError: pairs held as sums.
+    """
+    if problem.moment is not None or problem.cross is not None:
+        raise ValueError("a gate holds its rows one by one, and these are too many; give fewer wordings")
+    mean = around.mean.float()
+    sources = _unit(problem.sources.float() - mean)
+    kept = nearest(problem.kept.float(), sources, mean)
+    common = _LOWEST
+    if len(problem.kept) and len(sources):
+        common = float(kept.per_row.quantile(1 - false_alarm).clamp(_LOWEST, _HIGHEST))
+    others = nearest(torch.cat([around.ordinary.float(), around.fixed.float()]), sources, mean)
+    beside = torch.maximum(kept.per_source, others.per_source) + _MARGIN
+    return Gate(sources, (problem.goals - problem.sources).float(), beside.clamp(common, max(common, _CLOSED)), mean)
+
+
+class Nearest(NamedTuple):
+    """Greatest cosines between rows and sources."""
+
+    per_row: Float[Tensor, " rows"]
+    per_source: Float[Tensor, " sources"]
+
+
+def nearest(rows: Tensor, sources: Tensor, mean: Tensor) -> Nearest:
+    """The greatest cosine of each row with any source, and of each source with any row; −1 where there is none."""
+    per_source = torch.full((len(sources),), -1.0)
+    per_row = [per_source[:0]]
+    for block in rows.split(_BLOCK) if len(sources) else ():
+        cosines = _unit(block - mean) @ sources.T
+        per_source = torch.maximum(per_source, cosines.max(dim=0).values if len(block) else per_source)
+        per_row.append(cosines.max(dim=1).values)
+    return Nearest(torch.cat(per_row), per_source)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=-1)
