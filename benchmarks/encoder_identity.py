@@ -29,7 +29,7 @@ from torch import Tensor
 
 from concept_edit.corpus import read_captions
 from concept_edit.gate import solve_gate
-from concept_edit.guard import Bounds, Surroundings, solve_guarded
+from concept_edit.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
 from concept_edit.recipe import NEUTRAL, Recipe
 from concept_edit.solve import Problem, solve_problem
 
@@ -167,10 +167,12 @@ def kept_and_corpus(draw: Draw) -> Change:
 
 
 def guarded(draw: Draw) -> Change:
-    """Method `guarded` with the recipe's defaults."""
+    """Method `guarded` with the recipe's defaults; refused where it foretells noise."""
     r = Recipe()
     bounds = Bounds(r.erased_to, r.kept_within, r.corpus_within, r.rounds)
-    return _linear(solve_guarded(draw.problem(draw.centroid, ("{}",), 1), draw.around, bounds).factors.dense())
+    found = solve_guarded(draw.problem(draw.centroid, ("{}",), 1), draw.around, bounds)
+    refuse_noise({"text": foretold(found)})
+    return _linear(found.factors.dense())
 
 
 def gated(draw: Draw) -> Change:

@@ -66,7 +66,7 @@ def collect(
     names = [name for name in model.streams if name in edited]
     piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
     encoder = _Encoder(model, batch_size, strict)
-    if any(edit.guide == AUTO for edit in recipe.edits if not isinstance(edit, Debias)):
+    if any(recipe.guide_of(edit) == AUTO for edit in recipe.edits if not isinstance(edit, Debias)):
         encoder.special[AUTO] = _automatic(encoder, recipe, list(model.streams))
     jobs = _jobs(recipe)
     with tqdm(total=len(jobs), desc="encoding", unit="prompt", disable=not progress) as bar:
@@ -152,7 +152,7 @@ def _jobs(recipe: Recipe) -> list[_Job]:
         if isinstance(edit, Debias):
             jobs.extend(_Job(owner, p, None, weight, recipe.tokens, _aims(edit, p)) for p in prompts)
         else:
-            jobs.extend(_Job(owner, p, edit.guide, weight, recipe.tokens) for p in prompts)
+            jobs.extend(_Job(owner, p, recipe.guide_of(edit), weight, recipe.tokens) for p in prompts)
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
 
 

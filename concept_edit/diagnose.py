@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from concept_edit.collect import collect
 from concept_edit.edit import Edit
 from concept_edit.models.contract import Model
-from concept_edit.recipe import Debias, Recipe, normal
+from concept_edit.recipe import AUTO, Debias, Erase, Recipe, normal
 from concept_edit.solve import moment_matrix
 from concept_edit.stats import Rows, Stream
 
@@ -204,8 +204,10 @@ class _Lens:
 
 def _first(recipe: Recipe) -> Recipe:
     """The first concepts of the recipe alone, with its token rule."""
-    edits = tuple(edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias))
-    return Recipe(edits=edits, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
+    edits = [edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias)]
+    guided = [replace(e, guide=recipe.guide_of(e)) if isinstance(e, Erase) else e for e in edits]
+    kept = recipe.preserve if any(recipe.guide_of(edit) == AUTO for edit in edits) else ()
+    return Recipe(edits=guided, preserve=kept, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
 
 
 def _drift_rows(

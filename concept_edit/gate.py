@@ -23,8 +23,10 @@ WIDTH = 0.02
 """How soft the gate opens, in cosine."""
 _LOWEST, _HIGHEST = 0.8, 0.9
 """The common threshold lies between: lower, unlike rows would be moved; higher, other wordings would get past."""
-_MARGIN, _CLOSED = 0.03, 0.96
-"""A row whose neighbourhood holds kept or ordinary rows opens this far above them, up to so near itself."""
+_MARGIN, _FAR, _CLOSED = 0.03, 0.14, 0.93
+"""A row opens this far above kept and ordinary rows in its neighbourhood, but at the latest so near to itself; and so
+far above rows of the empty prompt that the gate is shut to them. A row too near to those for both stays shut."""
+_NEVER = 2.0
 _SHUT = 1e-3
 """Opened less than this, the gate is shut: the row stays as it is, bit for bit."""
 _BLOCK = 2048
@@ -75,9 +77,12 @@ def solve_gate(problem: Problem, around: Surroundings, false_alarm: float) -> Ga
     common = _LOWEST
     if len(problem.kept) and len(sources):
         common = float(kept.per_row.quantile(1 - false_alarm).clamp(_LOWEST, _HIGHEST))
-    others = nearest(torch.cat([around.ordinary.float(), around.fixed.float()]), sources, mean)
+    others = nearest(around.ordinary.float(), sources, mean)
     beside = torch.maximum(kept.per_source, others.per_source) + _MARGIN
-    return Gate(sources, (problem.goals - problem.sources).float(), beside.clamp(common, max(common, _CLOSED)), mean)
+    null = nearest(around.fixed.float(), sources, mean).per_source + _FAR
+    thresholds = torch.maximum(beside.clamp(common, max(common, _CLOSED)), null)
+    thresholds = torch.where(null > _CLOSED, _NEVER, thresholds)
+    return Gate(sources, (problem.goals - problem.sources).float(), thresholds, mean)
 
 
 class Nearest(NamedTuple):

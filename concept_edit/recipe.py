@@ -64,8 +64,8 @@ class Erase:
     concept: Annotated[str, Field(validation_alias="erase", serialization_alias="erase")]
     """The word or phrase to erase."""
     guide: str = ""
-    """The prompt whose meaning takes its place; '' is the empty prompt, 'auto' the centroid of what is kept, or of
-    neutral words where little is: nobody's style."""
+    """The prompt whose meaning takes its place. 'auto' is the centroid of what is kept, or of neutral words where
+    little is: nobody's style. '' is the empty prompt under method `uce` and 'auto' under the others."""
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
     wordings: tuple[str, ...] = ()
@@ -218,7 +218,8 @@ class Recipe(BaseModel):
     keep_null: bool | None = None
     """Whether the empty prompt is kept. None: only under `tokens="aligned"`."""
     tokens: Literal["last", "aligned", "subject"] = "last"
-    """Which rows speak for a prompt: its last token; that token and all after it; all its tokens, EOS and some pads."""
+    """Which rows speak for a prompt: its last token; that token and all after it; all its tokens, EOS and some pads.
+    A recipe of another method than `uce` that names no rule has `subject`."""
     method: Literal["uce", "guarded", "gated"] = "uce"
     """How to solve: `uce` is Unified Concept Editing (Gandikota et al., WACV 2024); `guarded` the same closed form
     with weights moved until the bounds below hold; `gated` moves rows of the text embedding while a model is served."""
@@ -234,6 +235,14 @@ class Recipe(BaseModel):
     """Gated: the share of kept rows that may come within reach of the gate."""
     layers: tuple[str, ...] = ()
     """Which matrices to change: roles (`k`, `v`, `context`, `pooled`) or name patterns (`up_blocks.*`). None: all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_rule(cls, given: Any) -> Any:
+        """Weights are moved, and gates opened, by all that speaks for a concept."""
+        if isinstance(given, Mapping) and given.get("method", "uce") != "uce" and "tokens" not in given:
+            return {**given, "tokens": "subject"}
+        return given
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -259,6 +268,10 @@ class Recipe(BaseModel):
     def concepts(self) -> tuple[str, ...]:
         """The concepts to change, in order."""
         return tuple(edit.concept for edit in self.edits)
+
+    def guide_of(self, edit: Erase | Moderate) -> str:
+        """The guide an edit is solved with: its own, or 'auto' where an `Erase` names none and the method chooses."""
+        return AUTO if self.method != "uce" and isinstance(edit, Erase) and not edit.guide else edit.guide
 
     @property
     def kept(self) -> tuple[str, ...]:

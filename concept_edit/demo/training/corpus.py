@@ -21,7 +21,9 @@ def captions() -> list[str]:
     things = [
         name
         for c in CONCEPTS
-        for name in ([c.name, *(f"{w[0]} {c.name}" for w in PERSON_WORDS.values())] if c.women is not None else [c.name])
+        for name in (
+            [c.name, *(f"{w[0]} {c.name}" for w in PERSON_WORDS.values())] if c.women is not None else [c.name]
+        )
     ]
     plain = [caption(template, thing, "") for thing, template in product(things, PLAIN_TEMPLATES)]
     pairs = list(product(things, [style.name for style in STYLES]))
