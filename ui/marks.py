@@ -27,9 +27,10 @@ _FAINT = 24
 def painted(canvas: Mapping[str, Any], side: int) -> Float[torch.Tensor, "h w"] | None:
     """Everything painted on the layers of an image editor as a side x side mask; None where nothing is."""
     layers = [np.asarray(layer) for layer in canvas.get("layers") or [] if layer is not None]
+    pixels = max((layer.shape[0] * layer.shape[1] for layer in layers if layer.ndim == 3), default=0)
+    if pixels > LARGEST:
+        raise ValueError(f"the mark has {pixels // 1_000_000} megapixels; paint on the picture shown here")
     marks = [layer[..., 3] > _FAINT for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]
-    if any(mark.size > LARGEST for mark in marks):
-        raise ValueError(f"the mark has {marks[0].size // 1_000_000} megapixels; paint on the picture shown here")
     shapes = {mark.shape for mark in marks}
     if len(shapes) > 1:
         raise ValueError("the layers of the mark differ in size; clear the canvas and paint again")

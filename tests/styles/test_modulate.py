@@ -185,6 +185,8 @@ def test_sweeps_are_saved(model: Generator, w: torch.Tensor, tmp_path: Path) -> 
     with Image.open(tmp_path / "s.gif") as film:
         assert (film.n_frames, film.size, film.info["duration"]) == (3, (64, 32), 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.gif", "s.png"]
+    styles.save_sweep(frames, tmp_path / "s.png", side=96)
+    assert Image.open(tmp_path / "s.png").size == (3 * 96, 2 * 96)
     with pytest.raises(ValueError, match=r"\.gif, \.mp4 or \.png"):
         styles.save_sweep(frames, tmp_path / "s.webm")
     with pytest.raises(ValueError, match="no frames"):

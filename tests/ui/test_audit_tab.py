@@ -1,0 +1,221 @@
+"""The Audit tab without a browser: evaluation with stop and going on, report, blur, release, verification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import gradio as gr
+import pytest
+
+from concept_edit.audit import Decision
+from concept_edit.edit import Edit, solve
+from concept_edit.files import read_tensors
+from concept_edit.recipe import Moderate, Recipe
+from ui import audit, audit_tab
+from ui.audit import Plan
+from ui.audit_tab import AuditEvents
+from ui.session import News, Stopped, Visit, Workshop
+from ui.versions import Version
+
+QUICK = Plan(per_set=2, steps=2)
+
+
+@pytest.fixture(scope="module")
+def edit(workshop: Workshop) -> Edit:
+    """A moderated and an erased concept."""
+    recipe = Recipe(edits=(Moderate("bomb"), Moderate("knife")), preserve=("balloon", "apple"))
+    return solve(workshop.model("demo"), recipe)
+
+
+@pytest.fixture(scope="module")
+def solved(edit: Edit) -> Iterator[Visit]:
+    """A visitor with this edit."""
+    made = Visit()
+    made.edits.push(Version("moderate bomb", edit, "demo"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def measured(workshop: Workshop, solved: Visit) -> list[tuple[Any, ...]]:
+    """The page's values while and after the evaluation ran."""
+    return list(AuditEvents(workshop).run(solved, 2, 1, 2, "knife"))
+
+
+def quiet(news: News) -> None:
+    """Nobody listens."""
+
+
+def last(page: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return list(page)[-1]
+
+
+def test_no_edit_is_a_sentence(workshop: Workshop, visit: Visit) -> None:
+    events = AuditEvents(workshop)
+    assert "There is no edit yet: solve one on the Edit tab" in last(events.run(visit, 2, 1, 2, ""))[0]
+    assert "No edit yet" in events.about(visit)
+    assert "There is no edit yet" in events.own(visit)
+    assert "There is no edit yet" in last(events.release(visit, "", "", "", ""))[0]
+
+
+def test_the_evaluation_tells_how_far_it_is_and_ends_with_intervals(measured: list[tuple[Any, ...]]) -> None:
+    told = [values[0] for values in measured]
+    assert sum("pictures" in text and "<progress" in text for text in told) >= 12
+    note, blank, box, summary, table, page, data, _worst, _pictures = measured[-1]
+    assert "Measured." in note
+    assert (blank["visible"], box["visible"]) == (False, True)
+    assert "Prompts of what was edited still show it in" in summary
+    assert all(len(row) == len(audit_tab.HEAD) for row in table)
+    judged = [row for row in table if row[0] == "named as its concept"]
+    assert {(row[1], row[2]) for row in judged} >= {("edited", "before"), ("edited", "after"), ("near", "after")}
+    assert all(" to " in row[4] for row in judged)
+    assert json.loads(Path(data).read_text())["rows"] >= 6
+    html = Path(page).read_text()
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_moderated_concepts_are_blurred_until_clicked_and_barred_ones_never_shown(
+    measured: list[tuple[Any, ...]],
+) -> None:
+    pictures = measured[-1][-1]
+    veiled = [part for part in pictures.split("<figure>") if "class=veil" in part]
+    assert veiled
+    assert all("bomb" in part and 'type=checkbox aria-label="show"' in part for part in veiled)
+    assert "bomb" not in "".join(part for part in pictures.split("<figure>") if "class=veil" not in part)
+    assert "a knife" not in pictures
+    assert 'alt="before: ' in pictures
+    assert "Pictures of knife are barred" in Path(measured[-1][5]).read_text()
+
+
+def test_worst_losses_come_with_pictures(measured: list[tuple[Any, ...]]) -> None:
+    worst = measured[-1][-2]
+    assert "Worst losses" in worst
+    assert worst.count("data:image/png") >= 2
+    assert "SSIM" in worst
+
+
+def test_a_stop_ends_within_a_step_and_the_next_run_goes_on(workshop: Workshop, edit: Edit, visit: Visit) -> None:
+    visit.edits.push(Version("moderate bomb", edit, "demo"))
+    before = {name: weight.clone() for name, weight in workshop.model("demo").weights().items()}
+    denoiser, steps = workshop.model("demo").pipeline.unet, 0
+
+    def counted(*_: Any) -> None:
+        nonlocal steps
+        steps += visit.stop.is_set()
+
+    def tell(news: News) -> None:
+        if news.share is not None and news.share > 0.6:
+            visit.cancel()
+
+    hook = denoiser.register_forward_hook(counted)
+    with pytest.raises(Stopped):
+        list(workshop.work(visit, lambda _: audit.evaluate(workshop, visit, QUICK, tell)))
+    hook.remove()
+    assert steps == 0
+    kept = sorted((visit.folder / "audit").rglob("*.png"))
+    assert len(kept) >= 4
+    stamps = {path: path.stat().st_mtime_ns for path in kept}
+    after = workshop.model("demo").weights()
+    assert all(bool((after[name] == weight).all()) for name, weight in before.items())
+    told = last(AuditEvents(workshop).run(visit, 2, 1, 2, ""))[0]
+    assert "Measured." in told
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+
+
+@pytest.mark.parametrize(("prompts", "seeds"), [(0, 1), (1000, 1), (2, 99)])
+def test_plans_that_are_too_much_are_refused(workshop: Workshop, solved: Visit, prompts: int, seeds: int) -> None:
+    told = last(AuditEvents(workshop).run(solved, prompts, seeds, 2, ""))[0]
+    assert "give 1 to" in told
+
+
+def test_a_release_is_one_zip_that_verifies(
+    workshop: Workshop, solved: Visit, measured: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    events = AuditEvents(workshop)
+    told, pack = last(events.release(solved, "ship it", "Ada; Ben", "restore.sh", "knife"))
+    with ZipFile(pack["value"]) as packed:
+        packed.extractall(tmp_path)
+        assert sorted(packed.namelist()) == ["edit.safetensors", "history.jsonl", "manifest.json", "report.html"]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["decision"]["reviewers"] == ["Ada", "Ben"]
+    assert manifest["evaluation"]["rows"] == json.loads(Path(measured[-1][6]).read_text())["rows"]
+    _, header = read_tensors(tmp_path / "edit.safetensors", "concept-edit 1")
+    assert header["manifest"] in told
+    files = [str(tmp_path / name) for name in ("edit.safetensors", "manifest.json", "history.jsonl")]
+    said, table = last(events.verify(solved, files))
+    assert "Untouched" in said
+    assert all(row[1].startswith("✓") for row in table["value"])
+    manifest["decision"]["text"] = "do not ship it"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    said, table = last(events.verify(solved, files))
+    assert "Touched: manifest" in said
+    assert any(row[:2] == ["manifest", "✗ touched"] for row in table["value"])
+    assert "Touched: manifest" in last(events.verify(solved, files[:1]))[0]
+
+
+def test_newly_barred_concepts_must_be_measured_again(
+    workshop: Workshop, solved: Visit, measured: list[tuple[Any, ...]]
+) -> None:
+    with pytest.raises(ValueError, match="run it again with that concept barred"):
+        audit.release(workshop, solved, Decision("no", barred=("bomb",)), quiet)
+
+
+def test_a_file_is_audited_and_verified(workshop: Workshop, edit: Edit, visit: Visit, tmp_path: Path) -> None:
+    events = AuditEvents(workshop)
+    edit.save(tmp_path / "from.safetensors")
+    assert "from a file: moderate bomb" in events.file(visit, str(tmp_path / "from.safetensors"))
+    assert audit.subject(visit).edit.concepts == edit.concepts
+    visit.edits.push(Version("mine", edit, "demo", 0.5))
+    assert "Audited: mine, at strength 0.5" in events.own(visit)
+    assert "Untouched" in last(events.verify(visit, [str(tmp_path / "from.safetensors")]))[0]
+    other = replace(edit, recipe=edit.recipe.model_copy(update={"ridge": 0.25}))
+    other.save(tmp_path / "other.safetensors")
+    assert "Touched" in last(events.verify(visit, [str(tmp_path / "other.safetensors")]))[0]
+
+
+def test_files_that_are_none_are_sentences(workshop: Workshop, visit: Visit, edit: Edit, tmp_path: Path) -> None:
+    events = AuditEvents(workshop)
+    good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
+    edit.save(good)
+    bad.write_bytes(b"<script>alert(1)</script>")
+    (tmp_path / "a.json").write_text('{"format": "concept-edit manifest 1"}')
+    (tmp_path / "b.pkl").write_bytes(b"cos\nsystem\n")
+    cases = {
+        "There is no edit among the files": [],
+        "of a kind that is not read here": [str(good), str(tmp_path / "b.pkl")],
+        "Two files end with .safetensors": [str(good), str(bad)],
+        "damaged": [str(good), str(tmp_path / "a.json")],
+    }
+    for said, files in cases.items():
+        told, table = last(events.verify(visit, files))
+        assert said in told
+        assert table == gr.skip()
+    for told in (last(events.verify(visit, [str(bad)]))[0], events.file(visit, str(bad))):
+        assert "alert" in told
+        assert "<script>" not in told
+        assert str(tmp_path) not in told
+        assert "not foreseen" not in told
+    assert not list((visit.folder / "audit").glob("verify/*"))
+
+
+def test_the_example_is_one_click(workshop: Workshop, visit: Visit) -> None:
+    told = list(AuditEvents(workshop).example(visit))[-1]
+    assert "Audited: example: erase" in told
+    assert audit.subject(visit).model == "demo"
+
+
+def test_every_event_has_a_name_and_a_text(workshop: Workshop) -> None:
+    with gr.Blocks() as page:
+        audit_tab.build(workshop, gr.State(Visit()))
+    named = {str(fn.api_name): fn for fn in page.fns.values() if fn.api_visibility == "public"}
+    assert {"audit", "audit_stop", "audit_release", "audit_verify", "audit_example", "audit_edit_file"} <= set(named)
+    for fn in named.values():
+        assert (fn.fn.__doc__ or "").strip()
+        assert fn.concurrency_id == "lane" or not fn.queue
+    assert len(named["audit"].outputs) == 9
