@@ -207,7 +207,7 @@ def _first(recipe: Recipe) -> Recipe:
     edits = [edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias)]
     guided = [replace(e, guide=recipe.guide_of(e)) if isinstance(e, Erase) else e for e in edits]
     kept = recipe.preserve if any(recipe.guide_of(edit) == AUTO for edit in edits) else ()
-    return Recipe(edits=guided, preserve=kept, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
+    return Recipe(edits=tuple(guided), preserve=kept, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
 
 
 def _drift_rows(

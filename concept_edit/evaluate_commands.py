@@ -151,7 +151,7 @@ def verify(
         from concept_edit.signing import check_signatures
 
         folder = (manifest or edit).parent
-        found = Verification((*found.findings, *check_signatures(folder, _pairs(keys))))
+        found = Verification((*found.findings, *check_signatures(folder, named_values(keys))))
     if as_json:
         facts = [{"part": f.part, "ok": f.ok, "text": f.text} for f in found.findings]
         _print_json({"ok": found.ok, "touched": list(found.touched), "findings": facts})
@@ -256,12 +256,12 @@ def _balancing(concepts: str, path: Path | None, across: str, preserve: str) -> 
 
 def _shares(text: str) -> dict[str, float]:
     try:
-        return {name: float(share) for name, share in _pairs(text).items()}
+        return {name: float(share) for name, share in named_values(text).items()}
     except ValueError as error:
         raise ValueError(f"{text!r} are no shares; write them as in 'man=0.5; woman=0.5'") from error
 
 
-def _pairs(text: str) -> dict[str, str]:
+def named_values(text: str) -> dict[str, str]:
     """'a=b; c=d' as a table."""
     parts = [part.partition("=") for part in _split(text)]
     if any(not (name.strip() and sign and value.strip()) for name, sign, value in parts):

@@ -43,6 +43,9 @@ Sidecar = Annotated[bool, typer.Option("--sidecar", help="Also the .json that A1
 Preview = Annotated[str | None, typer.Option("--preview", help="Paint this prompt with the edit as the LoRA's .png.")]
 Repo = Annotated[str | None, typer.Option("--repo", help="With --as hub: owner/name.")]
 Upload = Annotated[bool, typer.Option("--upload", help="With --as hub: upload too; else the folder is only written.")]
+Keys = Annotated[
+    str, typer.Option("--keys", help="For a checkpoint of a release: who must have signed, 'ada=ada.pub; ben=ben.pub'.")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -75,6 +78,7 @@ class _Wish:
     preview: str | None
     repo: str | None
     upload: bool
+    keys: dict[str, str]
     force: bool
 
 
@@ -97,6 +101,7 @@ def export_command(
     preview: Preview = None,
     repo: Repo = None,
     upload: Upload = False,
+    keys: Keys = "",
     device: Device = "cpu",
     force: Force = False,
     as_json: AsJson = False,
@@ -107,12 +112,13 @@ def export_command(
     Several --model take the same edit, when they share its text encoder; one that fails does not stop the others.
     """
     import concept_edit as ce
+    from concept_edit.evaluate_commands import named_values
 
     named = tuple(part.strip() for part in concepts.split(";") if part.strip())
     many = len(model) > 1 or per_concept
     wish = _Wish(
         edit, kind, out, many, naming, dtype, rank, energy, tolerance, named, per_concept, strength, sidecar, preview,
-        repo, upload, force,
+        repo, upload, named_values(keys), force,
     )  # fmt: skip
     loaded, results = ce.Edit.load(edit), list[dict[str, Any]]()
     for name in model:
@@ -158,6 +164,7 @@ def _sentence(facts: dict[str, Any]) -> str:
 
 def _exported(edit: Edit, model: OpenedModel, wish: _Wish) -> list[dict[str, Any]]:
     from concept_edit.export import export_checkpoint, export_kv
+    from concept_edit.signing import require_release
 
     if wish.kind == "lora":
         return _loras(edit, model, wish)
@@ -167,6 +174,7 @@ def _exported(edit: Edit, model: OpenedModel, wish: _Wish) -> list[dict[str, Any
     if wish.kind == "kv":
         dump = export_kv(edit, model, target, wish.dtype or "fp32", strength=wish.strength, force=wish.force)
         return [asdict(dump)]
+    require_release(wish.edit, model, wish.keys)
     return [asdict(export_checkpoint(edit, model, target, strength=wish.strength, force=wish.force))]
 
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from concept_edit.audit import MANIFEST, Finding, read_manifest
+from concept_edit.audit import MANIFEST, Finding, read_manifest, verify
 from concept_edit.files import replace_file
+from concept_edit.models.contract import Model
 
 FOLDER = "signatures"
 
@@ -82,6 +83,34 @@ def require_signatures(
     if len(good) < count:
         missing = "; ".join(finding.text for finding in findings if not finding.ok) or "nobody else is trusted"
         raise ValueError(f"{folder} has {len(good)} of {count} signatures: {missing}")
+
+
+def require_release(edit: str | os.PathLike[str], model: Model, trusted: Mapping[str, str | os.PathLike[str]]) -> None:
+    """Refuse to bake an edit whose release names reviewers before two trusted people have signed it, and a signed one
+    that is no longer what they signed. An edit that belongs to no release with reviewers passes, unless `trusted` names
+    somebody.
+
+    Raises:
+        ValueError: signatures missing, or a part touched since; each is named.
+    """
+    folder = Path(edit).parent
+    manifest = folder / MANIFEST
+    reviewers: Sequence[str] = ()
+    if manifest.is_file():
+        reviewers = read_manifest(manifest)[0]["decision"]["reviewers"]
+    if not trusted and not reviewers:
+        return
+    if not manifest.is_file():
+        raise ValueError(f"{edit} belongs to no release that could be signed; make one with concept-edit audit")
+    if not trusted:
+        raise ValueError(
+            f"the release names {', '.join(reviewers)} as reviewers; name the public keys you trust, "
+            f"as in --keys '{reviewers[0]}={reviewers[0]}.pub; ...', so that their signatures can be checked"
+        )
+    require_signatures(folder, trusted)
+    found = verify(edit, model)
+    if not found.ok:
+        raise ValueError(f"the release was touched after it was signed: {', '.join(found.touched)}")
 
 
 def _checked(folder: Path, name: str, key: Path, verifying: Any) -> Finding:

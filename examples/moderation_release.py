@@ -16,7 +16,7 @@ from concept_edit.audit import EDIT, Decision, verify, write_release
 from concept_edit.debias import Plan, debias
 from concept_edit.evaluation import Settings
 from concept_edit.identity import matrices_digest
-from concept_edit.signing import require_signatures, sign
+from concept_edit.signing import require_release, sign
 
 REVIEWERS = ("ada", "ben")
 RECIPE = ce.Recipe(
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     make_keys(out / "keys")
     for name in REVIEWERS:
         sign(release.folder, name, out / "keys" / f"{name}.pem")
-    require_signatures(release.folder, {name: out / "keys" / f"{name}.pub" for name in REVIEWERS})
+    require_release(release.folder / EDIT, model, {name: out / "keys" / f"{name}.pub" for name in REVIEWERS})
     baked = ce.export_checkpoint(balance.edit, model, out / f"model-{release.manifest[:8]}")
 
     found = verify(release.folder / EDIT, model)

@@ -10,7 +10,7 @@ import tiny
 import concept_edit as ce
 from concept_edit.audit import EDIT, MANIFEST, read_manifest, write_release
 from concept_edit.identity import canonical
-from concept_edit.signing import check_signatures, require_signatures, sign
+from concept_edit.signing import check_signatures, require_release, require_signatures, sign
 
 pytest.importorskip("model_signing", reason="signing needs the extra [sign]")
 
@@ -100,3 +100,35 @@ def test_names_that_cannot_be_files_are_refused(release, keys, name):
 def test_what_is_no_key_is_refused(release, keys):
     with pytest.raises(ValueError, match="no private key"):
         sign(release, "ada", keys / "ada.pub")
+
+
+def test_a_checkpoint_of_a_reviewed_release_is_baked_only_when_both_have_signed(model, keys, tmp_path, monkeypatch):
+    from concept_edit.__main__ import run
+    from concept_edit.audit import Decision
+
+    decision = Decision("for the library", ("ada", "ben"), (), "use the original")
+    made = write_release(
+        model, ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")])), tmp_path / "r", decision=decision
+    )
+    monkeypatch.setattr(ce, "open_model", lambda *_, **__: model)
+    model_folder = tmp_path / "baked"
+    asked = ["export", str(made.folder / EDIT), "--as", "diffusers", "--out", str(model_folder), "-q"]
+    both = ["--keys", f"ada={keys / 'ada.pub'}; ben={keys / 'ben.pub'}"]
+    with pytest.raises(ValueError, match="names ada, ben as reviewers"):
+        require_release(made.folder / EDIT, model, {})
+    sign(made.folder, "ada", keys / "ada.pem")
+    assert run([*asked, *both]) == 2
+    assert not model_folder.exists()
+    sign(made.folder, "ben", keys / "ben.pem")
+    require_release(made.folder / EDIT, model, trusted(keys))
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("pear")]))
+    other.save(made.folder / EDIT)
+    with pytest.raises(ValueError, match="touched after it was signed"):
+        require_release(made.folder / EDIT, model, trusted(keys))
+
+
+def test_an_edit_of_no_release_is_baked_freely_unless_keys_are_asked_for(model, keys, tmp_path):
+    ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")])).save(tmp_path / EDIT)
+    require_release(tmp_path / EDIT, model, {})
+    with pytest.raises(ValueError, match="belongs to no release"):
+        require_release(tmp_path / EDIT, model, trusted(keys))

@@ -69,7 +69,7 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     return app.launch(
         run_history=False,
         show_error=False,
-        max_file_size="20mb",
+        max_file_size=20_000_000,
         max_threads=100,
         state_session_capacity=1000,
         ssr_mode=False,

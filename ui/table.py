@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from concept_edit.recipe import Debias, Erase, Moderate, Recipe, normal
+from pydantic import ValidationError
+
+from concept_edit.recipe import Debias, Erase, Moderate, Recipe, explain, normal
 
 HEAD = ("change", "concept", "instead", "weight", "wordings")
 """Columns: what to do, the word or phrase, what to paint instead (or the shares), weight, further prompts by ';'."""
@@ -52,7 +54,8 @@ def recipe_of(rows: Sequence[Sequence[Any]], keep: str, settings: Mapping[str, A
             else:
                 edits.append(_edit(row, known.get(normal(row[1]))))
         except ValueError as error:
-            raise type(error)(f"row {number}: {error}") if type(error) is ValueError else error from error
+            reason = explain(error) if isinstance(error, ValidationError) else error
+            raise ValueError(f"row {number}: {reason}") from error
     fields = {name: getattr(base, name) for name in type(base).model_fields}
     return Recipe(**fields | dict(settings) | {"edits": tuple(edits), "preserve": _once(kept)})
 
