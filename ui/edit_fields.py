@@ -68,8 +68,10 @@ class Sheet:
     everything: gr.Button
     model: gr.Dropdown
     yaml: gr.Code
+    wrong: gr.HTML
+    """Beside the table: what is wrong with the fields as they are."""
     note: gr.HTML
-    """Beside the table: what is wrong with the fields, what was read."""
+    """Beside the table: what an example, a list or a choice did."""
 
 
 def lay_out(workshop: Workshop) -> Sheet:
@@ -85,7 +87,7 @@ def lay_out(workshop: Workshop) -> Sheet:
         concept = gr.Textbox(label="Concept", placeholder="Twemoji", min_width=130, scale=3, elem_id="concept")
         instead = gr.Textbox(label="Paint instead", placeholder="nothing special", min_width=130, scale=3)
         add = gr.Button("Add", min_width=70, scale=1, elem_id="add")
-    rows, keep, everything, told = _table()
+    rows, keep, everything, wrong, told = _table()
     with gr.Accordion("Paste or drop a list", open=False):
         pasted = gr.Textbox(label="Names, one a line; or a CSV; or a recipe", lines=4, elem_id="pasted")
         dropped = gr.File(label="Or a file (.csv, .txt, .yaml)", file_types=list(KINDS), height=110, elem_id="dropped")
@@ -100,21 +102,22 @@ def lay_out(workshop: Workshop) -> Sheet:
     with gr.Accordion("The recipe as YAML", open=False):
         yaml = gr.Code(value=Recipe().to_yaml(), language="yaml", label="Recipe", interactive=False, elem_id="yaml")
     fields, adding = Fields(rows, keep, settings), Adding(change, concept, instead, add)
-    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, model, yaml, told)
+    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, model, yaml, wrong, told)
 
 
-def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML]:
+def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML, gr.HTML]:
     rows = gr.Dataframe(
         headers=list(HEAD), datatype="str", type="array", column_count=len(HEAD), interactive=True, value=[],
         label="Concepts (double-click a cell to change it)", max_height=280, elem_id="concepts", buttons=[],
         column_widths=["16%", "22%", "26%", "13%", "23%"],
     )  # fmt: skip
-    told = note(elem_id="aside")
+    wrong, told = note(elem_id="wrong"), note(elem_id="aside")
     keep = gr.Textbox(
         label="Keep as it is", lines=3, max_lines=6, elem_id="keep", info="Prompts that must stay, one a line.",
         placeholder="the neighbours of what you erase, such as other artists",
     )  # fmt: skip
-    return rows, keep, gr.Button("Keep everything else the embedded model knows", size="sm", elem_id="everything"), told
+    everything = gr.Button("Keep everything else the embedded model knows", size="sm", elem_id="everything")
+    return rows, keep, everything, wrong, told
 
 
 def _settings() -> tuple[gr.components.Component, ...]:
@@ -178,7 +181,7 @@ def wire(sheet: Sheet, visit: gr.State, prompt: gr.Textbox, seed: gr.Number) -> 
         return preview(visit, values)
 
     gr.on(
-        [field.change for field in fields.all()], show, [visit, *fields.all()], [sheet.yaml, sheet.note],
+        [field.change for field in fields.all()], show, [visit, *fields.all()], [sheet.yaml, sheet.wrong],
         api_name="recipe", trigger_mode="always_last", **LIGHT,
     )  # fmt: skip
     filled_in = [*fields.all(), prompt, seed, sheet.model, sheet.note]

@@ -36,6 +36,7 @@ def server(workshop: Workshop) -> Iterator[str]:
     """The address of the page, served in this process."""
     from ui.app import build_app, launch
 
+    workshop.warm()
     app = build_app(workshop)
     _, url, _ = launch(app, server_name="127.0.0.1")
     yield url
