@@ -27,8 +27,8 @@ def build(workshop: Workshop, visit: gr.State) -> None:
         with gr.Column(scale=4, min_width=320):
             inputs, buttons, told, sheet = _asking()
             slider = gr.ImageSlider(
-                label="The chosen pair", format="png", type="pil", interactive=False, height=340, visible=False,
-                elem_id="pair", elem_classes=["pair"], buttons=["download", "fullscreen"],
+                label="The chosen pair", format="png", type="pil", interactive=False, height=430, visible=False,
+                elem_id="pair", elem_classes=["square"], buttons=["download", "fullscreen"],
             )  # fmt: skip
             caption = gr.Textbox(label="Prompt and seed", interactive=False, visible=False, elem_id="pair-caption")
         with gr.Column(scale=7, min_width=420):
@@ -38,8 +38,8 @@ def build(workshop: Workshop, visit: gr.State) -> None:
                     "Solve an edit on the Edit tab, then press Paint the pairs.<br>Each picture is painted at the same "
                     "seed before and after, so that what differs is the edit.",
                 ),
-                container=False,
-            )
+                container=False, elem_classes=["bare"],
+            )  # fmt: skip
             galleries = {name: _gallery(name) for name in GROUPS}
     shown = [visit, told, blank, *galleries.values(), sheet]
     paint, cancel = buttons
@@ -77,10 +77,10 @@ def _asking() -> tuple[list[Any], tuple[gr.Button, gr.Button], gr.HTML, gr.Downl
     gr.Markdown("### Same seeds, before and after")
     choices = [(title, name) for name, title in GROUPS.items()]
     groups = gr.CheckboxGroup(choices, value=list(GROUPS), label="Prompts chosen from the recipe")
+    count = gr.Slider(1, 12, value=4, step=1, label="Prompts of each group")
     with gr.Row():
-        count = gr.Slider(1, 12, value=4, step=1, label="Prompts of each group", min_width=150)
-        seeds = gr.Textbox("1", label="Seeds", info="Such as 1, 2, 5-7", min_width=120)
-        steps = gr.Number(0, label="Steps", info="0: the model's own", precision=0, minimum=0, min_width=120)
+        seeds = gr.Textbox("1", label="Seeds", placeholder="1, 2, 5-7", min_width=120, elem_id="compare-seeds")
+        steps = gr.Number(None, label="Steps", placeholder="own", precision=0, min_width=80, elem_id="compare-steps")
     own = gr.Textbox("", label="Your own prompts, one a line", lines=2, placeholder="a castle in the style of Twemoji")
     with gr.Row():
         paint = gr.Button("Paint the pairs", variant="primary", scale=2, elem_id="compare")

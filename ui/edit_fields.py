@@ -129,7 +129,7 @@ def _settings() -> tuple[gr.components.Component, ...]:
         info = schema[name].get("description", "").replace("`", "")
         made.append(gr.Dropdown(allowed, value=getattr(plain, name), label=_label(name), info=info))
     for name, info in NUMBERS.items():
-        made.append(gr.Number(getattr(plain, name), label=_label(name), info=info, step=0.1, minimum=0))
+        made.append(gr.Number(getattr(plain, name), label=_label(name), info=info, step=0.1))
     about = "Which matrices change: roles (k; v; pooled) or patterns such as up_blocks.*, by ';'. All if empty."
     made.append(gr.Textbox("", label="Layers", info=about))
     return tuple(made)

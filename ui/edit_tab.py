@@ -34,37 +34,42 @@ def _right() -> tuple[Any, ...]:
         prompt = gr.Textbox(
             label="Prompt", value="a rocket in the style of Twemoji", scale=5, min_width=200, elem_id="prompt"
         )
-        seed = gr.Number(1, label="Seed", precision=0, minimum=0, scale=1, min_width=80, elem_id="seed")
-        steps = gr.Number(0, label="Steps (0: own)", precision=0, minimum=0, scale=1, min_width=100)
+        seed = gr.Number(1, label="Seed", precision=0, scale=1, min_width=80, elem_id="seed")
+        steps = gr.Number(None, label="Steps", placeholder="own", precision=0, scale=1, min_width=80, elem_id="steps")
     with gr.Row():
         predict = gr.Button("Predict the effect", elem_id="predict")
         solve = gr.Button("Solve and paint", variant="primary", elem_id="solve")
         paint = gr.Button("Paint only", elem_id="paint")
         cancel = gr.Button("Cancel", elem_id="cancel", elem_classes=["calm"])
     told = note(elem_id="note")
-    blank = gr.HTML(empty("Nothing painted yet", START), container=False, padding=False)
-    slider = gr.ImageSlider(
-        label="Before (left) and after (right), same seed", format="png", type="pil", interactive=False, height=400,
-        visible=False, elem_id="before-after", slider_position=50, buttons=["download", "fullscreen"],
-    )  # fmt: skip
-    strength = gr.Slider(
-        0, 2, value=1, step=0.05, label="Strength", elem_id="strength",
-        info="0 is the original, 1 the whole edit. Turned without solving again.",
-    )  # fmt: skip
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            blank = gr.HTML(
+                empty("Nothing painted yet", START), container=False, padding=False, elem_classes=["bare"]
+            )  # fmt: skip
+            slider = gr.ImageSlider(
+                label="Before (left), after (right)", format="png", type="pil", interactive=False, height=430,
+                visible=False, elem_id="before-after", elem_classes=["square"], slider_position=50,
+                buttons=["download", "fullscreen"],
+            )  # fmt: skip
+        with gr.Column(scale=3, min_width=220):
+            strength = gr.Slider(
+                0, 2, value=1, step=0.05, label="Strength", elem_id="strength",
+                info="0 is the original, 1 the whole edit; needs no new solve.",
+            )  # fmt: skip
+            past = _history()
     effect = gr.Markdown(PREDICTED, elem_id="effect")
-    return Look(prompt, seed, steps, slider, blank, strength, told), (predict, solve, paint, cancel), _history(), effect
+    return Look(prompt, seed, steps, slider, blank, strength, told), (predict, solve, paint, cancel), past, effect
 
 
 def _history() -> Past:
-    with gr.Group():
-        with gr.Row():
-            undo = gr.Button("↶ Undo", size="sm", interactive=False, elem_id="undo")
-            redo = gr.Button("↷ Redo", size="sm", interactive=False, elem_id="redo")
-        history = gr.Radio(
-            ["0 · original"], value="0 · original", label="History", elem_id="history", type="index",
-            info="Every solve is kept. Choose one to go back to it.",
-        )  # fmt: skip
-        with gr.Row(equal_height=True):
-            concept = gr.Dropdown([], label="Take one concept out", scale=3, interactive=True, elem_id="revoke-concept")
-            revoke = gr.Button("Revoke it", size="sm", scale=1, min_width=90, elem_id="revoke", interactive=False)
+    with gr.Row():
+        undo = gr.Button("↶ Undo", size="sm", min_width=60, interactive=False, elem_id="undo")
+        redo = gr.Button("↷ Redo", size="sm", min_width=60, interactive=False, elem_id="redo")
+    history = gr.Radio(
+        ["0 · original"], value="0 · original", label="History", elem_id="history", type="index",
+        info="Every solve is kept; choose one to go back.",
+    )  # fmt: skip
+    concept = gr.Dropdown([], label="Take one concept out", interactive=True, elem_id="revoke-concept")
+    revoke = gr.Button("Revoke it", size="sm", elem_id="revoke", interactive=False)
     return Past(undo, redo, history, concept, revoke)

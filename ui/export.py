@@ -117,6 +117,8 @@ def _report(visit: Visit, version: Version, model: OpenedModel, target: Path) ->
     report = getattr(visit.audit, "report", None)
     if report is None:
         raise ValueError("there is no report yet; run the Audit tab on this edit first")
+    if visit.audit.of.edit is not version.edit:
+        raise ValueError("the report is about another version of the history; run the Audit tab on this one first")
     report.save(target)
 
 

@@ -13,6 +13,8 @@ CSS = """
 #place p {margin: 0;}
 .tab-container button {font-size: 1rem;}
 .note-line {min-height: 0; border: 0 !important; background: none !important;}
+.note-line:not(:has(.note)) {display: none !important;}
+.note-line .html-container, .bare .html-container {padding: 0 !important;}
 .note {display: flex; gap: .8rem; align-items: center; padding: .5rem .8rem; border-radius: var(--radius-md);
   background: var(--background-fill-secondary); border-left: 3px solid var(--color-accent); line-height: 1.35;}
 .note span {flex: 1;}
@@ -30,8 +32,10 @@ CSS = """
   color: var(--body-text-color) !important;}
 .bottom {align-items: flex-end !important;}
 #concepts td, #concepts th {font-family: inherit !important;}
-#before-after img, .pair img {object-fit: contain !important;}
-.prose table {width: 100%; font-size: .92rem;}
+.square {max-width: 430px; margin: 0 auto;}
+.prose table {width: 100%; font-size: .92rem; border: 0;}
+.prose table td {overflow-wrap: break-word; word-break: normal;}
+.prose table th {white-space: nowrap;}
 .prose table th, .prose table td {border: 0;
   border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
 .veiled img {filter: blur(16px); transition: filter .15s;}

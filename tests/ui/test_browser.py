@@ -49,7 +49,7 @@ def foreign(url: str, server: str) -> bool:
 
 
 def steps(page: Any, count: int) -> None:
-    page.get_by_label("Steps (0: own)").fill(str(count))
+    page.locator("#steps input").fill(str(count))
 
 
 def solve_example(page: Any) -> None:

@@ -70,6 +70,21 @@ def test_what_cannot_be_exported_is_said(workshop, visit, small_edit):
         write(workshop, visit, "../../etc/passwd")
 
 
+def test_the_report_is_of_the_version_that_holds(workshop, editing):
+    from ui.audit import Audit
+
+    class Report:
+        def save(self, path):
+            path.write_text("<html>")
+
+    other = Version("other", ce.solve(workshop.model("demo"), SMALL.without("cat")), "demo")
+    editing.audit = Audit(report=Report(), of=other)
+    with pytest.raises(ValueError, match="about another version"):
+        result(write(workshop, editing, "report"))
+    editing.audit.of = editing.edits.current
+    assert result(write(workshop, editing, "report")).read_text() == "<html>"
+
+
 def test_sizes_are_said_in_words():
     assert [in_words(size) for size in (12, 1500, 2_500_000, 7_200_000_000)] == ["1 kB", "2 kB", "2.5 MB", "7.2 GB"]
     assert set(KINDS) == {"lora", "checkpoint", "kv", "edit", "recipe", "report"}
