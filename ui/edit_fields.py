@@ -129,6 +129,9 @@ def _settings() -> tuple[gr.components.Component, ...]:
         info = schema[name].get("description", "").replace("`", "")
         made.append(gr.Dropdown(allowed, value=getattr(plain, name), label=_label(name), info=info))
     for name, info in NUMBERS.items():
+        if getattr(plain, name) is None:
+            made.append(gr.Textbox("", label=_label(name), info=info, placeholder="default"))
+            continue
         made.append(gr.Number(getattr(plain, name), label=_label(name), info=info, step=0.1))
     about = "Which matrices change: roles (k; v; pooled) or patterns such as up_blocks.*, by ';'. All if empty."
     made.append(gr.Textbox("", label="Layers", info=about))
@@ -151,13 +154,30 @@ def recipe_from(visit: Visit, values: tuple[Any, ...]) -> Recipe:
     rows, keep, *given = values
     settings = dict(zip((*CHOICES, *NUMBERS, "layers"), given, strict=True))
     settings["layers"] = tuple(part.strip() for part in (settings["layers"] or "").split(";") if part.strip())
-    settings |= {name: getattr(Recipe(), name) for name in NUMBERS if settings[name] is None}
+    settings |= {name: number_of(settings[name], name) for name in NUMBERS}
     return handlers.asked(visit, rows, keep, settings)
+
+
+def number_of(given: Any, name: str) -> float | None:
+    """A setting's number; the recipe's default where the field is empty.
+
+    Raises:
+        ValueError: something that is no number.
+    """
+    if given is None or not str(given).strip():
+        return getattr(Recipe(), name)
+    try:
+        return float(given)
+    except ValueError as error:
+        raise ValueError(
+            f"'{given}' is no {_label(name).lower()}; give a number, or nothing for the default"
+        ) from error
 
 
 def values_of(recipe: Recipe) -> list[Any]:
     """The fields' values of a recipe, in the same order."""
     named = [getattr(recipe, name) for name in (*CHOICES, *NUMBERS)]
+    named = ["" if value is None else value for value in named]
     return [rows_of(recipe), "\n".join(recipe.preserve), *named, "; ".join(recipe.layers)]
 
 

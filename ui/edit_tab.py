@@ -35,7 +35,7 @@ def _right() -> tuple[Any, ...]:
             label="Prompt", value="a rocket in the style of Twemoji", scale=5, min_width=200, elem_id="prompt"
         )
         seed = gr.Number(1, label="Seed", precision=0, scale=1, min_width=80, elem_id="seed")
-        steps = gr.Number(None, label="Steps", placeholder="own", precision=0, scale=1, min_width=80, elem_id="steps")
+        steps = gr.Number(0, label="Steps (0: own)", precision=0, scale=1, min_width=120, elem_id="steps")
     with gr.Row():
         predict = gr.Button("Predict the effect", elem_id="predict")
         solve = gr.Button("Solve and paint", variant="primary", elem_id="solve")
@@ -45,7 +45,7 @@ def _right() -> tuple[Any, ...]:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             blank = gr.HTML(
-                empty("Nothing painted yet", START), container=False, padding=False, elem_classes=["bare"]
+                empty("Nothing painted yet", START), container=False, padding=False, elem_classes=["bare", "tall"]
             )  # fmt: skip
             slider = gr.ImageSlider(
                 label="Before (left), after (right)", format="png", type="pil", interactive=False, height=430,

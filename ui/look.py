@@ -23,6 +23,7 @@ CSS = """
   color: var(--error-text-color);}
 .empty {border: 1.5px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 3.2rem 1.5rem;
   text-align: center; color: var(--body-text-color-subdued); line-height: 1.5;}
+.tall .empty {min-height: 22rem; display: flex; flex-direction: column; justify-content: center;}
 .empty b {color: var(--body-text-color); display: block; font-size: 1.05rem; margin-bottom: .3rem;}
 .chips {gap: .45rem !important;}
 .chips button {flex: 0 1 auto !important; border-radius: 999px !important; min-width: 0 !important;}
