@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 
 import styles
 from styles.__main__ import seeds_of
 from ui.marks import SIDE, SMALL, Picture, enlarged, layer, mask_file, painted, side_by_side
+from ui.painter import held
 from ui.session import EMBEDDED, News, Stopped, Tell, Visit, Workshop
 
 if TYPE_CHECKING:
@@ -156,25 +156,20 @@ def mark_lamp(workshop: Workshop, visit: Visit) -> None:
 # Marks
 
 
-def canvas_of(workshop: Workshop, visit: Visit, seed: int) -> dict[str, Any]:
+def canvas_of(workshop: Workshop, visit: Visit, seed: int) -> str:
     """Put a room on the canvas, with the mark that it has already."""
     light = light_of(visit)
     if seed not in light.rooms.seeds:
         raise ValueError(f"room {seed} is not among those shown; choose one of them")
     light.at = seed
-    room = enlarged(styles.to_pil(room_images(workshop, light.rooms, [seed]))[0], SIDE).convert("RGBA")
-    layers = [layer(light.masks[seed])] if seed in light.masks else []
-    return {
-        "background": room,
-        "layers": layers,
-        "composite": Image.alpha_composite(room, layers[0]) if layers else room,
-    }
+    room = enlarged(styles.to_pil(room_images(workshop, light.rooms, [seed]))[0], SIDE)
+    return held(room, layer(light.masks[seed]) if seed in light.masks else None)
 
 
-def keep_mark(workshop: Workshop, visit: Visit, canvas: Mapping[str, Any] | None) -> None:
-    """Remember what is painted on the canvas as the mark of its room."""
+def keep_mark(workshop: Workshop, visit: Visit, canvas: str | None) -> None:
+    """Remember what is painted on the canvas as the mark of its room; '' leaves it as it is."""
     light = light_of(visit)
-    if light.at is None or canvas is None:
+    if light.at is None or not canvas:
         return
     mask = painted(canvas, workshop.generator(light.rooms.generator).config.resolution)
     light.masks.pop(light.at, None)

@@ -35,7 +35,9 @@ class LightEvents:
 
     # Rooms and marks
 
-    def show(self, visit: Visit, generator: str, seeds: str, variety: float, label: float | None, canvas: Any) -> Page:
+    def show(
+        self, visit: Visit, generator: str, seeds: str, variety: float, label: float | None, canvas: str | None
+    ) -> Page:
         """Paint rooms: one for each seed ("0-7", or "3, 5, 11"). A mark that is on the canvas stays with its room."""
 
         def job(tell: Tell) -> tuple[Any, ...]:
@@ -46,7 +48,7 @@ class LightEvents:
         for told, *values in self._run(visit, job, 5):
             yield (told or says("Click the room whose lamp you want."), *values)
 
-    def example(self, visit: Visit, canvas: Any) -> Page:
+    def example(self, visit: Visit, canvas: str | None) -> Page:
         """Show the embedded rooms and mark the lamp that burns brightest."""
 
         def job(tell: Tell) -> tuple[Any, ...]:
@@ -62,7 +64,7 @@ class LightEvents:
         for told, *values in self._run(visit, job, 7):
             yield (told or says("The lamp is marked: press “Find the units behind the mark”."), *values)
 
-    def choose_room(self, visit: Visit, room: float | None, canvas: Any) -> Page:
+    def choose_room(self, visit: Visit, room: float | None, canvas: str | None) -> Page:
         """Put a room on the canvas; what is painted on the one before is kept."""
 
         def job(tell: Tell) -> tuple[Any, ...]:
@@ -74,7 +76,7 @@ class LightEvents:
         for told, *values in self._run(visit, job, 1):
             yield (told or says("Paint over the lamp."), *values)
 
-    def click_room(self, visit: Visit, canvas: Any, click: gr.SelectData) -> Page:
+    def click_room(self, visit: Visit, canvas: str | None, click: gr.SelectData) -> Page:
         """A room was clicked in the gallery."""
         seeds = light.light_of(visit).rooms.seeds
         room = seeds[int(click.index)] if int(click.index) < len(seeds) else None
@@ -118,7 +120,7 @@ class LightEvents:
 
     # Units
 
-    def find(self, visit: Visit, canvas: Any, confirm: float, mode: str) -> Page:
+    def find(self, visit: Visit, canvas: str | None, confirm: float, mode: str) -> Page:
         """Rank the units behind the mark; the best one is given a slider."""
 
         def job(tell: Tell) -> tuple[Any, ...]:
@@ -220,12 +222,12 @@ class LightEvents:
         """Gallery, choice of rooms, canvas and what hides it; the room that was on the canvas stays there."""
         pictures = light.show_rooms(self.workshop, visit, rooms)
         at = light.light_of(visit).at
-        canvas = None if at is None else light.canvas_of(self.workshop, visit, at)
+        canvas = "" if at is None else light.canvas_of(self.workshop, visit, at)
         shown = gr.update(value=pictures, visible=True, selected_index=None)
         seen = _SEEN if at is not None else (gr.update(visible=True), gr.update(visible=False))
         return shown, _choice(rooms.seeds, at), canvas, *seen
 
-    def _canvas(self, visit: Visit) -> dict[str, Any]:
+    def _canvas(self, visit: Visit) -> str:
         return light.canvas_of(self.workshop, visit, light.on_canvas(light.light_of(visit)))
 
     def _named(self, visit: Visit) -> list[tuple[str, str]]:

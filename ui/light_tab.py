@@ -11,12 +11,12 @@ from ui.desk import SLIDERS
 from ui.light_events import ALL_SLIDERS, LightEvents
 from ui.look import empty
 from ui.marks import SIDE
+from ui.painter import painter
 from ui.parts import LANE, LIGHT, note
 from ui.session import EMBEDDED, Workshop
 
 KINDS = [("all", "all"), ("light", "light"), ("colour of the light", "warmth"), ("shape", "shape")]
 MODES = [("switched off (the lecture's)", "style"), ("contribution removed", "feature"), ("set to its mean", "mean")]
-_PAINT = gr.Brush(default_size=36, colors=[("#ff40a0", 0.66)], default_color=("#ff40a0", 0.66), color_mode="fixed")
 _HELLO = """## Find what switches a lamp on
 A generator paints rooms with about a thousand *units*. Mark a lamp: the page switches units off one by one, shows those
 whose effect falls on your mark, and gives each a slider."""
@@ -82,11 +82,7 @@ def _mark() -> SimpleNamespace:
     blank = gr.HTML(empty("No room on the canvas yet", "Click one of the rooms above."), elem_id="light-blank")
     with gr.Column(visible=False) as box:
         room = gr.Dropdown([], label="Room on the canvas", interactive=True, elem_id="light-room")
-        canvas = gr.ImageEditor(
-            label="Canvas: paint over the lamp", type="numpy", image_mode="RGBA", format="png", sources=None,
-            transforms=(), brush=_PAINT, eraser=gr.Eraser(default_size=48), layers=False, canvas_size=(SIDE, SIDE),
-            fixed_canvas=True, height=SIDE + 60, show_label=False, buttons=[], elem_id="light-canvas",
-        )  # fmt: skip
+        canvas = painter("Canvas: paint over the lamp", elem_id="light-canvas")
         with gr.Row():
             lamp = gr.Button("Mark the lamp for me", elem_classes=["calm"], min_width=150)
             wipe = gr.Button("Wipe the mark", elem_classes=["calm"], min_width=120)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+
+from ui.painter import mark_of
 
 Picture = Image.Image
 SIDE = 512
@@ -24,19 +25,13 @@ _FAINT = 24
 """Paint of less opacity (of 255) does not count."""
 
 
-def painted(canvas: Mapping[str, Any], side: int) -> Float[torch.Tensor, "h w"] | None:
-    """Everything painted on the layers of an image editor as a side x side mask; None where nothing is."""
-    layers = [np.asarray(layer) for layer in canvas.get("layers") or [] if layer is not None]
-    pixels = max((layer.shape[0] * layer.shape[1] for layer in layers if layer.ndim == 3), default=0)
-    if pixels > LARGEST:
-        raise ValueError(f"the mark has {pixels // 1_000_000} megapixels; paint on the picture shown here")
-    marks = [layer[..., 3] > _FAINT for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]
-    shapes = {mark.shape for mark in marks}
-    if len(shapes) > 1:
-        raise ValueError("the layers of the mark differ in size; clear the canvas and paint again")
-    if not marks or not (mark := np.any(marks, axis=0)).any():
+def painted(canvas: str | None, side: int) -> Float[torch.Tensor, "h w"] | None:
+    """What is painted on a painter as a side x side mask; None where nothing is."""
+    mark = mark_of(canvas, largest=LARGEST)
+    if mark is None:
         return None
-    return _mask(Image.fromarray(mark.astype(np.uint8) * 255), side)
+    band = mark.getchannel("A").point(lambda level: 255 if level > _FAINT else 0)
+    return _mask(band, side) if band.getbbox() else None
 
 
 def mask_file(path: str, side: int) -> Float[torch.Tensor, "h w"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import styles
 from ui import desk, light, light_tab
 from ui.light_events import LightEvents
 from ui.marks import SIDE, mask_file, painted
+from ui.painter import held
 from ui.session import EMBEDDED, News, Stopped, Visit, Workshop
 
 UNIT = "b16.torgb:3"
@@ -41,12 +43,12 @@ def ranked(workshop: Workshop, visit: Visit) -> light.Found:
     return light.rank(workshop, visit, confirm=20, mode="style", tell=quiet)
 
 
-def canvas(*boxes: tuple[int, int, int, int], side: int = SIDE) -> dict[str, Any]:
+def canvas(*boxes: tuple[int, int, int, int], opacity: int = 255) -> str:
     """What the page's canvas hands over after these boxes were painted."""
-    layer = np.zeros((side, side, 4), dtype=np.uint8)
-    for left, top, right, bottom in boxes:
-        layer[top:bottom, left:right] = (255, 64, 160, 168)
-    return {"background": np.zeros((side, side, 4), np.uint8), "layers": [layer], "composite": layer}
+    mark = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
+    for box in boxes:
+        mark.paste((255, 45, 149, opacity), box)
+    return held(Image.new("RGB", (SIDE, SIDE)), mark)
 
 
 def brightness(picture: Image.Image, mask: torch.Tensor) -> float:
@@ -69,10 +71,8 @@ def test_paint_becomes_a_mask_of_the_generators_size() -> None:
     assert mask.shape == (64, 64)
     assert bool((mask[32:40, 16:24] == 1).all())
     assert float(mask.sum()) == 64
-    faint = canvas((0, 0, 100, 100))
-    faint["layers"][0][..., 3] = 10
-    assert painted(faint, 64) is None
-    assert painted({"layers": []}, 64) is None
+    for nothing in (canvas(), canvas((0, 0, 100, 100), opacity=10), "", None, '{"mark": ""}'):
+        assert painted(nothing, 64) is None
 
 
 def test_marks_stay_with_their_rooms(workshop: Workshop, visit: Visit) -> None:
@@ -80,10 +80,10 @@ def test_marks_stay_with_their_rooms(workshop: Workshop, visit: Visit) -> None:
     light.canvas_of(workshop, visit, 1)
     light.keep_mark(workshop, visit, canvas((0, 0, 64, 64)))
     shown = light.canvas_of(workshop, visit, 2)
-    assert shown["layers"] == []
+    assert painted(shown, 64) is None
     light.keep_mark(workshop, visit, canvas())
     again = light.canvas_of(workshop, visit, 1)
-    painted_again = painted({"layers": [np.asarray(layer) for layer in again["layers"]]}, 64)
+    painted_again = painted(again, 64)
     assert painted_again is not None
     assert float((painted_again - light.light_of(visit).masks[1]).abs().max()) < 0.6
     assert set(light.light_of(visit).masks) == {1}
@@ -112,9 +112,19 @@ def test_fifty_megapixels_are_refused_before_they_are_decoded(tmp_path: Path, mo
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(ValueError, match="50 megapixels; give one of at most 16"):
         mask_file(str(tmp_path / "large.png"), 64)
-    layer = np.broadcast_to(np.full(4, 255, np.uint8), (5_000, 10_000, 4))
+    large = base64.b64encode((tmp_path / "large.png").read_bytes()).decode()
     with pytest.raises(ValueError, match="50 megapixels; paint on the picture"):
-        painted({"layers": [layer]}, 64)
+        painted(json.dumps({"mark": f"data:image/png;base64,{large}"}), 64)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["<script>", "[]", "{}", '{"mark": 3}', '{"mark": "data:image/png;base64,%%"}', '{"mark": "/etc/passwd"}',
+     '{"mark": "data:image/png;base64,AAAA"}', "[" * 100_000, "x" * 5_000_000],
+)  # fmt: skip
+def test_a_mark_that_was_not_painted_here_is_refused(workshop: Workshop, marked: Visit, value: str) -> None:
+    told, *_ = last(LightEvents(workshop).find(marked, value, 20, "style"))
+    assert "not one that was painted here" in told
 
 
 def test_what_is_no_picture_is_said_to_be_none(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""A picture to paint a mark on, with pointer, finger or keys. What it holds is JSON: the room and the mark as PNG."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error as NoBase64
+from io import BytesIO
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+Picture = Image.Image
+_HEAD = "data:image/png;base64,"
+LONGEST = 4_000_000
+"""Letters of the longest value read from a page."""
+_TEMPLATE = """
+<div class="tools">
+  <label>Brush <input class="size" type="range" min="8" max="120" value="44" aria-label="Size of the brush"></label>
+  <button class="brush" type="button" aria-pressed="true">Paint</button>
+  <button class="eraser" type="button" aria-pressed="false">Erase</button>
+  <button class="undo" type="button">Undo</button>
+</div>
+<div class="stage">
+  <img class="room" alt="The room on the canvas">
+  <canvas class="paint" width="512" height="512" tabindex="0" role="img"
+    aria-label="Your mark. Paint with the pointer; or move with the arrow keys and paint with the space bar."></canvas>
+  <div class="ring" aria-hidden="true"></div>
+</div>
+"""
+_CSS = """
+.tools {display: flex; gap: .5rem; align-items: center; margin-bottom: .5rem; font-size: .9rem;}
+.tools label {display: flex; gap: .5rem; align-items: center; flex: 1;}
+.tools input {flex: 1; accent-color: var(--color-accent);}
+.tools button {border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); padding: .25rem .7rem;
+  color: var(--body-text-color); background: none; cursor: pointer;}
+.tools button[aria-pressed="true"] {background: var(--color-accent); border-color: var(--color-accent); color: #fff;}
+.stage {position: relative; width: 100%; max-width: 560px; aspect-ratio: 1; margin: 0 auto; overflow: hidden;
+  border-radius: var(--radius-lg);}
+.stage img, .stage canvas {position: absolute; inset: 0; width: 100%; height: 100%; margin: 0;}
+.paint {opacity: .62; touch-action: none; cursor: crosshair;}
+.ring {position: absolute; border: 2px solid #fff; outline: 1px solid #000; border-radius: 50%; pointer-events: none;
+  transform: translate(-50%, -50%); display: none;}
+"""
+_SCRIPT = """
+const side = 512, find = name => element.querySelector('.' + name);
+let from = null, erasing = false, at = [side / 2, side / 2], past = [], shown = null;
+const pen = () => find('paint').getContext('2d', {willReadFrequently: true});
+const held = () => { try { return JSON.parse(props.value || '{}') } catch { return {} } };
+function line(a, b) {
+  const c = pen();
+  c.globalCompositeOperation = erasing ? 'destination-out' : 'source-over';
+  c.strokeStyle = c.fillStyle = '#ff2d95';
+  c.lineWidth = Number(find('size').value);
+  c.lineCap = 'round';
+  c.beginPath(); c.moveTo(a[0], a[1]); c.lineTo(b[0], b[1]); c.stroke();
+  c.beginPath(); c.arc(b[0], b[1], c.lineWidth / 2, 0, 7); c.fill();
+}
+function remember() { past.push(pen().getImageData(0, 0, side, side)); past = past.slice(-20); }
+function keep() { shown = JSON.stringify({...held(), mark: find('paint').toDataURL()}); props.value = shown; show(); }
+function ring(visible) {
+  const r = find('ring'), s = find('size').value / side * 100 + '%';
+  Object.assign(r.style, {display: visible ? 'block' : 'none', width: s, height: s,
+    left: at[0] / side * 100 + '%', top: at[1] / side * 100 + '%'});
+}
+function show() {
+  const value = held();
+  if (!find('room')) return;
+  if (value.room && find('room').getAttribute('src') !== value.room) find('room').src = value.room;
+  find('brush').setAttribute('aria-pressed', String(!erasing));
+  find('eraser').setAttribute('aria-pressed', String(erasing));
+  if (props.value === shown) return;
+  shown = props.value; past = [];
+  pen().clearRect(0, 0, side, side);
+  if (!value.mark) return;
+  const mark = new Image();
+  mark.onload = () => { pen().globalCompositeOperation = 'source-over'; pen().drawImage(mark, 0, 0, side, side); };
+  mark.src = value.mark;
+}
+function place(event) {
+  const box = find('paint').getBoundingClientRect();
+  return [(event.clientX - box.left) * side / box.width, (event.clientY - box.top) * side / box.height];
+}
+element.addEventListener('pointerdown', event => {
+  if (!event.target.closest('.paint') || event.button) return;
+  event.target.setPointerCapture(event.pointerId);
+  remember(); from = at = place(event); line(from, from);
+});
+element.addEventListener('pointermove', event => {
+  if (!event.target.closest('.paint')) return ring(false);
+  at = place(event); ring(true);
+  if (from) { line(from, at); from = at; }
+});
+function lift() { if (from) { from = null; keep(); } }
+element.addEventListener('pointerup', lift);
+element.addEventListener('pointercancel', lift);
+element.addEventListener('pointerleave', () => ring(false));
+element.addEventListener('click', event => {
+  if (event.target.closest('.undo')) undo();
+  if (event.target.closest('.brush')) { erasing = false; show(); }
+  if (event.target.closest('.eraser')) { erasing = true; show(); }
+});
+function undo() { if (past.length) { pen().putImageData(past.pop(), 0, 0); keep(); } }
+element.addEventListener('keydown', event => {
+  if (!event.target.closest('.paint')) return;
+  const steps = {ArrowLeft: [-12, 0], ArrowRight: [12, 0], ArrowUp: [0, -12], ArrowDown: [0, 12]}[event.key];
+  if (steps) at = at.map((x, i) => Math.min(side, Math.max(0, x + steps[i])));
+  else if (event.key === ' ') { remember(); line(at, at); keep(); }
+  else if (event.key === 'z' && (event.ctrlKey || event.metaKey)) undo();
+  else return;
+  event.preventDefault(); ring(true);
+});
+watch('value', show);
+show();
+"""
+
+
+def painter(label: str, *, elem_id: str) -> gr.HTML:
+    """The component. Its value is what `held` makes and `mark_of` reads; '' shows nothing."""
+    return gr.HTML(
+        "", label=label, html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id=elem_id, padding=False
+    )
+
+
+def held(room: Picture, mark: Picture | None) -> str:
+    """A room and a mark (RGBA, opaque where it is marked) as the component's value."""
+    return json.dumps({"room": _url(room), "mark": "" if mark is None else _url(mark)})
+
+
+def mark_of(value: str | None, *, largest: int) -> Picture | None:
+    """The mark that the component holds, decoded only when it has at most `largest` pixels; None when there is none.
+
+    Raises:
+        ValueError: a value that no painter made.
+    """
+    if not value:
+        return None
+    wrong = "the mark is not one that was painted here; wipe it and paint again"
+    if not isinstance(value, str) or len(value) > LONGEST:
+        raise ValueError(wrong)
+    try:
+        url: Any = json.loads(value)["mark"]
+        if not url:
+            return None
+        if not str(url).startswith(_HEAD):
+            raise ValueError(wrong)
+        return _decoded(b64decode(str(url)[len(_HEAD) :], validate=True), largest)
+    except (KeyError, TypeError, json.JSONDecodeError, NoBase64, RecursionError, OSError, SyntaxError) as error:
+        raise ValueError(wrong) from error
+
+
+def _decoded(data: bytes, largest: int) -> Picture:
+    with Image.open(BytesIO(data), formats=("PNG",)) as picture:
+        if picture.width * picture.height > largest:
+            pixels = picture.width * picture.height // 1_000_000
+            raise ValueError(f"the mark has {pixels} megapixels; paint on the picture shown here")
+        return picture.convert("RGBA")
+
+
+def _url(picture: Picture) -> str:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return _HEAD + b64encode(buffer.getvalue()).decode()
