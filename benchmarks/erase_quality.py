@@ -31,7 +31,7 @@ from PIL.Image import Image
 import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, STYLES
-from concept_edit.demo.recipes import CONTEXTS, PHRASES, kept
+from concept_edit.demo.recipes import PHRASES, kept, scenes
 from concept_edit.recipe import Erase, Recipe
 
 SEEDS = (7001, 7002)
@@ -78,8 +78,14 @@ def erased(cell: Cell) -> list[str]:
 
 
 def edits(cell: Cell, guide: str) -> tuple[Erase, ...]:
-    wordings = WORDINGS if cell.kind == "concept" else (*PHRASES, *CONTEXTS)
+    wordings = WORDINGS if cell.kind == "concept" else PHRASES
     return tuple(Erase(name, guide=guide, wordings=wordings) for name in erased(cell))
+
+
+def stays(cell: Cell) -> tuple[str, ...]:
+    """Everything else; where styles go, also a picture of each concept in one of the other styles."""
+    gone = erased(cell)
+    return (*kept(*gone), *(scenes(*gone) if cell.kind == "style" else ()))
 
 
 def uce_2025(cell: Cell) -> Recipe:
@@ -94,12 +100,11 @@ def uce_2023(cell: Cell) -> Recipe:
 def uce_kept(cell: Cell) -> Recipe:
     """UCE 2025 with everything else kept: what a careful user would write."""
     guide = "a drawing" if cell.kind == "concept" else "in the style of Noto"
-    return Recipe(edits=edits(cell, guide), preserve=kept(*erased(cell)), erase_scale=4.0)
+    return Recipe(edits=edits(cell, guide), preserve=stays(cell), erase_scale=4.0)
 
 
 def guarded(cell: Cell) -> Recipe:
-    guide = "auto" if cell.kind == "concept" else "in the style of Noto"
-    return Recipe(edits=edits(cell, guide), preserve=kept(*erased(cell)), method="guarded")
+    return Recipe(edits=edits(cell, "" if cell.kind == "concept" else "Noto"), preserve=stays(cell), method="guarded")
 
 
 def gated(cell: Cell) -> Recipe:
@@ -126,8 +131,9 @@ ABLATIONS: dict[str, Callable[[Cell], Recipe]] = {
     "guarded, nothing named kept": _without(preserve=()),
     "guarded, corpus free": _without(corpus_within=100.0),
     "guarded, guide 'a drawing'": own_guide,
-    "guarded, subject tokens": _without(tokens="subject"),
-    "gated, subject tokens": lambda cell: gated(cell).model_copy(update={"tokens": "subject"}),
+    "guarded, last token only": _without(tokens="last"),
+    "gated, last token only": lambda cell: gated(cell).model_copy(update={"tokens": "last"}),
+    "UCE, rest kept, subject tokens": lambda cell: uce_kept(cell).model_copy(update={"tokens": "subject"}),
 }
 ABLATED = 12
 ALL = METHODS | ABLATIONS

@@ -58,8 +58,11 @@ KeepScale = Annotated[
     float | None, typer.Option("--preserve-scale", "--preserve_scale", help="Weight of each kept row.")
 ]
 Tokens = Annotated[
-    Literal["last", "aligned", "subject"],
-    typer.Option("--tokens", help="Rows that speak for a prompt: last (UCE 2025), aligned (UCE 2023), subject."),
+    Literal["last", "aligned", "subject"] | None,
+    typer.Option(
+        "--tokens",
+        help="Rows that speak for a prompt: last (UCE 2025), aligned (UCE 2023), subject. [last for uce, else subject]",
+    ),
 ]
 Wordings = Annotated[str, typer.Option("--wordings", help="More wordings: art, object, or templates with {}, by ';'.")]
 Expand = Annotated[
@@ -69,8 +72,12 @@ Kind = Annotated[
     Literal["art", "object"] | None, typer.Option("--concept_type", help="art: the guide is 'art' unless given.")
 ]
 Method = Annotated[
-    Literal["uce", "guarded", "gated"],
-    typer.Option("--method", help="uce: as published; guarded: keeps the rest; gated: for a served model, no export."),
+    Literal["uce", "guarded", "gated"] | None,
+    typer.Option(
+        "--method",
+        help="guarded: keeps the rest; uce: as published; gated: while serving, no export. "
+        "[guarded; uce where --tokens or a flag of UCE's own is given]",
+    ),
 ]
 CorpusFile = Annotated[
     Path | None, typer.Option("--corpus", help="For guarded and gated: a file of `corpus`. The model's own if none.")
@@ -102,8 +109,8 @@ def erase(
     ridge: Ridge = 0.5,
     erase_scale: EraseScale = 1.0,
     preserve_scale: KeepScale = None,
-    tokens: Tokens = "last",
-    method: Method = "uce",
+    tokens: Tokens = None,
+    method: Method = None,
     corpus: CorpusFile = None,
     wordings: Wordings = "",
     expand_prompts: Expand = "false",
@@ -121,7 +128,8 @@ def erase(
 ) -> None:
     """Erase concepts: paint the guide wherever they are asked for."""
     default = "art" if concept_type == "art" else ""
-    words = (*_split(wordings), *([concept_type or "object"] if expand_prompts == "true" else []))
+    as_uce = expand_prompts == "true"
+    words = (*_split(wordings), *([concept_type or "object"] if as_uce else []))
     guides = [part.strip() for part in (default if guide is None else guide).split(";")]
     edits = _listed(";".join((concepts, edit_concepts)), guides, words)
     if concepts_file is not None:
@@ -132,9 +140,8 @@ def erase(
         ridge=ridge,
         erase_scale=erase_scale,
         preserve_scale=preserve_scale,
-        tokens=tokens,
-        method=method,
         layers=_split(layers),
+        **_how(method, tokens, published=bool(edit_concepts or concept_type or save_dir or exp_name) or as_uce),
     )
     target = out or (save_dir or Path()) / f"{exp_name or 'edit'}.safetensors"
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
@@ -148,8 +155,8 @@ def moderate(
     preserve: Kept = "",
     preserve_file: KeptFile = None,
     ridge: Ridge = 0.5,
-    tokens: Tokens = "last",
-    method: Method = "uce",
+    tokens: Tokens = None,
+    method: Method = None,
     corpus: CorpusFile = None,
     wordings: Wordings = "",
     layers: Layers = "",
@@ -168,7 +175,7 @@ def moderate(
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(Moderate(edit.concept, weight=edit.weight, wordings=edit.wordings) for edit in listed)
     kept = _kept(preserve, preserve_file)
-    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, tokens=tokens, method=method, layers=_split(layers))
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=_split(layers), **_how(method, tokens))
     target = out or Path("edit.safetensors")
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
@@ -322,6 +329,12 @@ _MEANING = {
     "unnamed": "of prompts nobody named",
     "captions": "of captions",
 }
+
+
+def _how(method: str | None, tokens: str | None, *, published: bool = False) -> dict[str, Any]:
+    """Method and token rule: guarded unless the command speaks UCE's own language or names a rule."""
+    chosen = method or ("uce" if published or tokens else "guarded")
+    return {"method": chosen} | ({"tokens": tokens} if tokens else {})
 
 
 def _facts(edit: Edit, path: Path) -> dict[str, Any]:

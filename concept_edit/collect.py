@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import product
 from textwrap import shorten
 
 import torch
@@ -24,16 +23,16 @@ from tqdm import tqdm
 
 from concept_edit.corpus import Corpus, default_corpus
 from concept_edit.guard import Surroundings
-from concept_edit.models.contract import Model, Site
-from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Recipe
+from concept_edit.models.contract import Encoded, Model, Site
+from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Erase, Moderate, Recipe
 from concept_edit.solve import goal_moment, row_moment
 from concept_edit.stats import Rows, Statistics, Stream, plus
 from concept_edit.tokens import PromptRows, aimed_pairs, centroid, kept_rows, paired, prompt_rows
 
 ROW_BYTES = 128 * 2**20
 """Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
-_FEW, _CENTROID = 8, 256
-"""Kept prompts from which on their centroid is the automatic guide, and how many of them make it up."""
+_FEW, _CENTROID = 8, 32
+"""Kept prompts from which on their centroid is the automatic guide, and how many of them make it up at most."""
 _SUM_ROWS = 4096
 """Rows that wait to be summed together once they are no longer held."""
 
@@ -66,27 +65,20 @@ def collect(
     names = [name for name in model.streams if name in edited]
     piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
     encoder = _Encoder(model, batch_size, strict)
-    if any(recipe.guide_of(edit) == AUTO for edit in recipe.edits if not isinstance(edit, Debias)):
-        encoder.special[AUTO] = _automatic(encoder, recipe, list(model.streams))
     jobs = _jobs(recipe)
     with tqdm(total=len(jobs), desc="encoding", unit="prompt", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
             known = encoder([prompt for job in batch for prompt in job.prompts])
-            for job, name in product(batch, names):
-                piles[name][job.kept].add(job, known, name)
+            for job in batch:
+                goal = encoder.centre(job.among) if job.among else known.get(job.goal or "", {})
+                for name in names:
+                    piles[name][job.kept].add(job, known, name, goal.get(name))
             bar.update(len(batch))
     held = _corpus(model, recipe, corpus)
     around = {} if held is None else _surroundings(model, recipe, held, names)
     streams = {name: Stream(pairs.read(), kept.read(), around.get(name)) for name, (pairs, kept) in piles.items()}
     told = "" if held is None else held.identity
     return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut, told)
-
-
-def _automatic(encoder: _Encoder, recipe: Recipe, streams: Sequence[str]) -> dict[str, PromptRows]:
-    """The centroid of the kept prompts, or of neutral words where those are few."""
-    kept = [prompt for prompt in recipe.preserve if prompt][:_CENTROID]
-    known = encoder(kept if len(kept) >= _FEW else NEUTRAL)
-    return {name: centroid([rows[name] for rows in known.values()]) for name in streams}
 
 
 def _corpus(model: Model, recipe: Recipe, given: Corpus | None) -> Corpus | None:
@@ -100,9 +92,23 @@ def _corpus(model: Model, recipe: Recipe, given: Corpus | None) -> Corpus | None
 
 
 def _surroundings(model: Model, recipe: Recipe, corpus: Corpus, names: Sequence[str]) -> dict[str, Surroundings]:
-    """Per stream what should stay; every row of the empty prompt does not move at all."""
+    """Per stream what should stay; every row of the empty prompt does not move at all.
+
+    Where these would take half of the stream's directions (narrower than any published model's), its first row,
+    its EOS and the centroid of its pads stand for them.
+    """
     null = model.encode([""])
-    return {name: corpus.around(name, recipe, null[name].rows[0]) for name in names}
+    return {name: corpus.around(name, recipe, _fixed(null[name], model.streams[name])) for name in names}
+
+
+def _fixed(null: Encoded, width: int) -> Tensor:
+    rows = null.rows[0]
+    if len(rows) <= width // 2:
+        return rows
+    spans = prompt_rows(null, 0).spans
+    stands = [rows[[span.start, span.eos]] for span in spans]
+    pads = [rows[span.eos + 1 : span.stop].mean(dim=0, keepdim=True) for span in spans if span.eos + 1 < span.stop]
+    return torch.cat([*stands, *pads])
 
 
 def sites_edited(model: Model, recipe: Recipe) -> tuple[Site, ...]:
@@ -132,15 +138,19 @@ class _Job:
     tokens: str
     aims: tuple[tuple[str, float], ...] = ()
     """For a concept to balance: the prompts its goal lies towards, and how far."""
+    among: tuple[str, ...] = ()
+    """The prompts whose centroid is the goal, where that is chosen automatically."""
+    before: str = ""
+    """What the wording says before it names the concept."""
 
     @property
     def kept(self) -> bool:
-        return self.goal is None and not self.aims
+        return self.goal is None and not self.aims and not self.among
 
     @property
     def prompts(self) -> tuple[str, ...]:
         asked = (self.prompt,) if self.goal is None else (self.prompt, self.goal)
-        return (*asked, *(prompt for prompt, _ in self.aims))
+        return (*asked, *((self.before,) if self.before else ()), *(prompt for prompt, _ in self.aims))
 
 
 def _jobs(recipe: Recipe) -> list[_Job]:
@@ -152,8 +162,28 @@ def _jobs(recipe: Recipe) -> list[_Job]:
         if isinstance(edit, Debias):
             jobs.extend(_Job(owner, p, None, weight, recipe.tokens, _aims(edit, p)) for p in prompts)
         else:
-            jobs.extend(_Job(owner, p, recipe.guide_of(edit), weight, recipe.tokens) for p in prompts)
+            jobs.extend(_asked(recipe, edit, owner, weight))
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
+
+
+def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) -> Iterator[_Job]:
+    """Every wording of a concept with its goal: the guide itself, as published; under `subject` the same wording with
+    the guide in the concept's place, and where the guide is automatic the same wording of what is kept."""
+    guide, templates = recipe.guide_of(edit), dict[str, str]()
+    for template in edit.templates():
+        templates.setdefault(template.replace("{}", edit.concept).strip(), template)
+    kept = [prompt for prompt in recipe.preserve if prompt]
+    safe = tuple(kept[:: -(-len(kept) // _CENTROID)] if len(kept) >= _FEW else NEUTRAL)
+    for prompt, given in templates.items():
+        template = given if "{}" in given else "{}"
+        said = template.split("{}")[0].strip() if recipe.tokens == "subject" else ""
+        if guide == AUTO:
+            among = tuple(template.replace("{}", other) for other in safe)
+            yield _Job(owner, prompt, None, weight, recipe.tokens, among=among, before=said)
+        elif recipe.tokens == "subject" and guide:
+            yield _Job(owner, prompt, template.replace("{}", guide), weight, recipe.tokens, before=said)
+        else:
+            yield _Job(owner, prompt, guide, weight, recipe.tokens)
 
 
 def _aims(edit: Debias, prompt: str) -> tuple[tuple[str, float], ...]:
@@ -181,22 +211,29 @@ class _Encoder:
     def __init__(self, model: Model, batch_size: int, strict: bool) -> None:
         self.model, self.batch_size, self.strict = model, batch_size, strict
         self.known: OrderedDict[str, dict[str, PromptRows]] = OrderedDict()
-        self.special: dict[str, dict[str, PromptRows]] = {}
+        self.centres: dict[tuple[str, ...], dict[str, PromptRows]] = {}
         self.cut: dict[str, str] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Known:
-        prompts = [prompt for prompt in prompts if prompt not in self.special]
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
         if missing:
             encoded = self.model.encode(missing, batch_size=self.batch_size)
             for index, prompt in enumerate(missing):
                 self.known[prompt] = {name: prompt_rows(stream, index) for name, stream in encoded.items()}
                 self._check(prompt, [stream.cut[index] for stream in encoded.values()])
-        for prompt in prompts:
+        asked = {prompt: self.known[prompt] for prompt in prompts}
+        for prompt in asked:
             self.known.move_to_end(prompt)
         while len(self.known) > max(2 * self.batch_size, len(set(prompts))):
             self.known.popitem(last=False)
-        return self.special | self.known
+        return asked
+
+    def centre(self, prompts: tuple[str, ...]) -> dict[str, PromptRows]:
+        """The centroid of some prompts, per stream."""
+        if prompts not in self.centres:
+            found = [self(prompts)[prompt] for prompt in prompts]
+            self.centres[prompts] = {name: centroid([rows[name] for rows in found]) for name in found[0]}
+        return self.centres[prompts]
 
     def _check(self, prompt: str, cuts: Sequence[str]) -> None:
         cut = max(cuts, key=len)
@@ -220,15 +257,15 @@ class _Pile:
         self.moment: Tensor | None = None
         self.cross: Tensor | None = None
 
-    def add(self, job: _Job, known: Known, stream: str) -> None:
+    def add(self, job: _Job, known: Known, stream: str, goal: PromptRows | None) -> None:
         source = known[job.prompt][stream]
         if job.aims:
             rows, goals = _aimed(job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims])
-        elif job.goal is None:
+        elif goal is None or job.kept:
             rows = goals = source.rows[kept_rows(job.tokens, source)]
         else:
-            goal = known[job.goal][stream]
-            rows, goals = _take(source, goal, paired(job.tokens, source, goal))
+            before = known[job.before][stream] if job.before else None
+            rows, goals = _take(source, goal, paired(job.tokens, source, goal, before))
         weight = job.weight / len(rows) if job.tokens == "subject" else job.weight
         weights = torch.full((len(rows),), weight, dtype=torch.float64)
         self.parts.append((rows, goals, weights, torch.full((len(rows),), job.owner)))

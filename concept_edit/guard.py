@@ -35,7 +35,7 @@ _CORPUS = 60.0
 """Weight of the corpus in the first solve, beside source rows of weight 1."""
 _SPAN = 1e-7
 """Directions of the fixed rows under this share of the largest are rounding of float32."""
-_NOISE = 0.67
+_NOISE = 0.65
 """Foretold drift from which on an edit is refused: among 900 artists, where more than 400 erased ones begin to take the
 others along (benchmarks/encoder_identity.md)."""
 _SHORT = 0.1

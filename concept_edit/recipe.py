@@ -81,10 +81,13 @@ class Erase:
     def _one_wording(cls, wordings: Any) -> Any:
         return (wordings,) if isinstance(wordings, str) else wordings
 
+    def templates(self) -> tuple[str, ...]:
+        """`{}` and every wording as it was given, sets spelt out, each once, in order."""
+        return tuple(dict.fromkeys(["{}", *(t.strip() for name in self.wordings for t in WORDINGS.get(name, (name,)))]))
+
     def prompts(self) -> tuple[str, ...]:
         """The concept itself and every wording of it, each once, in order."""
-        templates = [t for name in self.wordings for t in WORDINGS.get(name, (name,))]
-        return tuple(dict.fromkeys([self.concept, *(t.replace("{}", self.concept).strip() for t in templates)]))
+        return tuple(dict.fromkeys(template.replace("{}", self.concept).strip() for template in self.templates()))
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -109,6 +112,10 @@ class Moderate:
     def guide(self) -> str:
         """The empty prompt."""
         return ""
+
+    def templates(self) -> tuple[str, ...]:
+        """As of `Erase`."""
+        return Erase(self.concept, wordings=self.wordings).templates()
 
     def prompts(self) -> tuple[str, ...]:
         """The concept itself and every wording of it, each once, in order."""

@@ -59,10 +59,18 @@ def aligned_pairs(source: Span, goal: Span) -> Pairs:
     return [(source.last + n, goal.last + n) for n in range(count)]
 
 
-def subject_pairs(source: Span, goal: Span) -> Pairs:
-    """Every subject token towards the goal's last one, EOS to EOS, and three pads to theirs."""
-    tokens = [(token, goal.last) for token in source.subject or (source.last,)]
+def subject_pairs(source: Span, goal: Span, before: int = 0) -> Pairs:
+    """Every subject token from number `before` on towards the goal's in its place, counted from the end; EOS to EOS,
+    and three pads to theirs. What both say before the concept stays."""
+    own = (source.subject or (source.last,))[before:]
+    there = goal.subject or (goal.last,)
+    tokens = [(token, there[max(min(before, len(there) - 1), len(there) - n)]) for n, token in _from_end(own)]
     return [*tokens, (source.eos, goal.eos), *zip(source.pads, goal.pads, strict=False)]
+
+
+def _from_end(tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """Each token with its number from the end, the last one being 1."""
+    return [(len(tokens) - i, token) for i, token in enumerate(tokens)]
 
 
 _PAIRS: Mapping[str, Callable[[Span, Span], Pairs]] = {
@@ -100,27 +108,38 @@ def prompt_rows(stream: Encoded, index: int) -> PromptRows:
 
 
 def centroid(prompts: Sequence[PromptRows]) -> PromptRows:
-    """A prompt that nobody wrote: per span the mean first row, last subject token and EOS of some prompts, and the mean
-    of their pads, side by side from EOS on. It is nobody's style and no single thing."""
-    parts, spans, start = [], [], 0
-    for number in range(len(prompts[0].spans)):
-        rows = _mean_span([(prompt.rows, prompt.spans[number]) for prompt in prompts], prompts[0].pooled)
-        eos = start + min(2, len(rows) - 1)
-        spans.append(Span(start, start + len(rows), eos, (min(start + 1, eos),)))
-        parts.append(rows)
-        start += len(rows)
+    """A prompt that nobody wrote: the mean of some prompts' rows, side by side from EOS on and, backwards, as far as
+    the shortest has subject tokens. It is nobody's style and no single thing."""
+    parts, spans = list[Tensor](), list[Span]()
+    for number, first in enumerate(prompts[0].spans):
+        own = [(prompt.rows, prompt.spans[number]) for prompt in prompts]
+        if prompts[0].pooled:
+            parts.append(torch.stack([rows[span.start] for rows, span in own]).mean(dim=0, keepdim=True))
+            spans.append(first)
+            continue
+        count = min(max(1, len(span.subject)) for _, span in own)
+        parts.append(_mean_rows(own, count))
+        # Rows before the first subject token: BOS in CLIP, none in T5.
+        eos = first.start + min(len(parts[-1]) - 1, count + _heads(first))
+        spans.append(Span(first.start, first.stop, eos, tuple(range(eos - count, eos))))
     return PromptRows(torch.cat(parts), tuple(spans), prompts[0].pooled)
 
 
-def _mean_span(prompts: Sequence[tuple[Tensor, Span]], pooled: bool) -> Tensor:
-    """First row, last token, EOS and pads, as many rows as the span has; where pads run out the last one stands in."""
-    if pooled:
-        return torch.stack([rows[span.start] for rows, span in prompts]).mean(dim=0, keepdim=True)
-    length = prompts[0][1].stop - prompts[0][1].start
+def _heads(span: Span) -> int:
+    return (span.subject[0] if span.subject else span.last) - span.start if span.eos > span.start else 0
+
+
+def _mean_rows(prompts: Sequence[tuple[Tensor, Span]], count: int) -> Tensor:
+    """As many rows as the span has: what stands before the subject, `count` subject tokens, EOS, pads; where pads run
+    out the last one stands in."""
+    first = prompts[0][1]
+    heads, length = _heads(first), first.stop - first.start
     picks = []
     for rows, span in prompts:
-        tail = [min(span.eos + n, span.stop - 1) for n in range(length - 2)]
-        picks.append(rows[[span.start, span.last, *tail]])
+        head = [span.start + n for n in range(heads)]
+        tokens = [max(span.start, span.eos - n) for n in range(count, 0, -1)]
+        tail = [min(span.eos + n, span.stop - 1) for n in range(length - heads - count)]
+        picks.append(rows[[*head, *tokens, *tail]])
     return torch.stack(picks).mean(dim=0)
 
 
@@ -139,10 +158,17 @@ def _in_place(row: int, source: Span, goal: Span) -> int:
     return goal.last if row < source.eos else min(goal.eos + row - source.eos, goal.stop - 1)
 
 
-def paired(rule: str, source: PromptRows, goal: PromptRows) -> Pairs:
-    """The pairs of a source and a goal prompt under the rule; a pooled vector has but one row."""
+def paired(rule: str, source: PromptRows, goal: PromptRows, before: PromptRows | None = None) -> Pairs:
+    """The pairs of a source and a goal prompt under the rule; a pooled vector has but one row.
+
+    `before` is what a wording says before it names the concept; the rule `subject` leaves that where it is.
+    """
+    spans = list(zip(source.spans, goal.spans, strict=True))
+    if rule == "subject" and not source.pooled and before is not None:
+        counts = [len(span.subject) for span in before.spans]
+        return [p for (s, g), n in zip(spans, counts, strict=True) for p in subject_pairs(s, g, n)]
     pairs = _PAIRS["last" if source.pooled else rule]
-    return [pair for s, g in zip(source.spans, goal.spans, strict=True) for pair in pairs(s, g)]
+    return [pair for s, g in spans for pair in pairs(s, g)]
 
 
 def kept_rows(rule: str, prompt: PromptRows) -> list[int]:
