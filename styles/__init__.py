@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
     from styles.rank import rank_units
     from styles.ranking import Ranking, Row
+    from styles.relight import write_pairs
     from styles.search import RankingCancelledError
     from styles.unpickle import UnsafeFileError
 
@@ -60,6 +61,7 @@ _HOMES = {
     "to_pil": "pictures",
     "turned": "modulate",
     "unit_pictures": "pictures",
+    "write_pairs": "relight",
 }
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "to_pil",
     "turned",
     "unit_pictures",
+    "write_pairs",
 ]
 
 

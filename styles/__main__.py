@@ -1,4 +1,4 @@
-"""The command line: `styles sample | rank | turn | sweep | convert`. Every verb makes the library call of its name."""
+"""The command line: `styles sample | rank | turn | sweep | pairs | convert`. A verb is the library call of its name."""
 
 from __future__ import annotations
 
@@ -161,11 +161,11 @@ def rank(
         contact_sheet(loaded, w, ranking, count=top).save(sheet)
 
 
-def _progress() -> Any:
+def _progress(what: str = "units") -> Any:
     """A bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    bar = tqdm(desc="units", unit="", disable=not sys.stderr.isatty(), leave=False)
+    bar = tqdm(desc=what, unit="", disable=not sys.stderr.isatty(), leave=False)
 
     def update(done: int, total: int) -> None:
         bar.total = total
@@ -239,6 +239,39 @@ def sweep(
     region = None if mask is None else mask_of(mask)
     save_sweep(swept(loaded, w, weights, steps, how=change.how, mask=region, statistics=statistics), out, fps=fps)
     typer.echo(f"{frames} frames written to {out}")
+
+
+@app.command()
+def pairs(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; started again, it goes on.")],
+    unit: UnitsOption = None,
+    edit: EditOption = None,
+    how: HowOption = "set",
+    model: ModelOption = "demo",
+    seeds: SeedsOption = "0-99",
+    truncation: TruncationOption = 1.0,
+    label: ClassOption = None,
+    mask: MaskOption = None,
+    batch: Annotated[int, typer.Option(help="Pictures painted at a time.")] = 8,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
+    from styles.checkpoint import load_generator
+    from styles.relight import write_pairs
+
+    change, region = _edit(unit, edit, how), None if mask is None else mask_of(mask)
+    made = write_pairs(
+        load_generator(model, device=device),
+        change,
+        seeds_of(seeds),
+        out,
+        truncation=truncation,
+        class_label=label,
+        mask=region,
+        batch=batch,
+        progress=_progress("pairs"),
+    )
+    typer.echo(f"{made} pairs painted, {len(set(seeds_of(seeds))) - made} were there; listed in {out / 'pairs.csv'}")
 
 
 @app.command()

@@ -31,6 +31,7 @@ _BLANK = empty(
     "painted at the same seeds before and after, and what they show is counted.",
 )
 _STYLE = """
+#audit-table td, #audit-table th {font-family: inherit !important; font-size: .85rem}
 .shown .grid {display: flex; flex-wrap: wrap; gap: .9rem} .shown figure {margin: 0; width: 15rem}
 .shown figcaption {font-size: .8rem; color: var(--body-text-color-subdued); overflow-wrap: anywhere}
 .shown .pair {display: flex; gap: .2rem} .shown .pair img {width: 50%; border-radius: var(--radius-sm)}
