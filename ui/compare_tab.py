@@ -94,6 +94,7 @@ def _gallery(name: str) -> gr.Gallery:
     return gr.Gallery(
         label=f"{GROUPS[name]} — {HINTS[name]}", format="png", type="pil", columns=4, height="auto", visible=False,
         object_fit="contain", allow_preview=False, interactive=False, elem_id=f"pairs-{name}", buttons=[],
+        elem_classes=["pairs"],
     )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def _filled(galleries: dict[str, gr.Gallery], pairs: Sequence[Pair]) -> dict[Any
     found: dict[Any, Any] = {}
     for name, gallery in galleries.items():
         mine = [pair for pair in pairs if pair.group == name]
-        veil = ["veiled"] if any(pair.veiled for pair in mine) else []
+        veil = ["pairs", "veiled"] if any(pair.veiled for pair in mine) else ["pairs"]
         value = [(joined(pair), pair.caption) for pair in mine]
         found[gallery] = gr.update(value=value, visible=bool(mine), elem_classes=veil)
     return found

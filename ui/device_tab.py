@@ -20,7 +20,7 @@ def build(workshop: Workshop, visit: gr.State) -> None:
     gr.Markdown("### Where models run")
     with gr.Row(equal_height=False):
         with gr.Column():
-            facts = gr.Markdown(table(["", ""], facts_of(workshop)), elem_id="facts")
+            facts = gr.Markdown(table(["This machine", ""], facts_of(workshop)), elem_id="facts")
         with gr.Column():
             device, dtype, offload, apply = _fields(settings)
             told = note("" if settings.changeable else LOCKED, elem_id="device-note")
@@ -30,7 +30,7 @@ def build(workshop: Workshop, visit: gr.State) -> None:
         try:
             for news in set_up(workshop, visit, device, dtype, offload):
                 yield {told: says("Done. The next job runs there." if news.done else news)}
-            yield {facts: table(["", ""], facts_of(workshop))}
+            yield {facts: table(["This machine", ""], facts_of(workshop))}
         except Exception as error:
             yield {told: trouble(error)}
 

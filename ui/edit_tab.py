@@ -32,10 +32,10 @@ def _right() -> tuple[Any, ...]:
     gr.Markdown("### 2 · See what it does")
     with gr.Row(equal_height=True):
         prompt = gr.Textbox(
-            label="Prompt", value="a rocket in the style of Twemoji", scale=5, min_width=200, elem_id="prompt"
+            label="Prompt", value="a rocket in the style of Twemoji", scale=6, min_width=200, elem_id="prompt"
         )
         seed = gr.Number(1, label="Seed", precision=0, scale=1, min_width=80, elem_id="seed")
-        steps = gr.Number(0, label="Steps (0: own)", precision=0, scale=1, min_width=120, elem_id="steps")
+        steps = gr.Number(0, label="Steps (0: own)", precision=0, scale=2, min_width=130, elem_id="steps")
     with gr.Row():
         predict = gr.Button("Predict the effect", elem_id="predict")
         solve = gr.Button("Solve and paint", variant="primary", elem_id="solve")
@@ -55,7 +55,7 @@ def _right() -> tuple[Any, ...]:
         with gr.Column(scale=3, min_width=220):
             strength = gr.Slider(
                 0, 2, value=1, step=0.05, label="Strength", elem_id="strength",
-                info="0 is the original, 1 the whole edit; needs no new solve.",
+                info="0: the original, 1: the whole edit.",
             )  # fmt: skip
             past = _history()
     effect = gr.Markdown(PREDICTED, elem_id="effect")

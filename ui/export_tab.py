@@ -29,7 +29,7 @@ def build(workshop: Workshop, visit: gr.State) -> None:
             buttons[kind] = gr.Button(
                 f"Download the {_low(about.label)}", scale=0, min_width=240, elem_id=f"make-{kind}"
             )
-            files[kind] = gr.DownloadButton("file", visible="hidden", elem_id=f"file-{kind}")
+            files[kind] = gr.DownloadButton(f"{about.label} file", visible="hidden", elem_id=f"file-{kind}")
     for kind in KINDS:
         job = buttons[kind].click(
             _maker(workshop, kind, told, files[kind]), visit, [told, files[kind]],

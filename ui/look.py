@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 CSS = """
-.gradio-container {max-width: 1400px !important; margin: 0 auto !important;}
+.gradio-container {max-width: 1400px !important; width: 100% !important; margin: 0 auto !important;}
+.gradio-container main, .gradio-container main > .wrap, .gradio-container .tabs {width: 100% !important;}
 #head {align-items: flex-end; gap: 1rem; padding: .4rem .2rem 0;}
 #head h1 {font-size: 1.55rem; margin: 0; letter-spacing: -.02em;}
 #head p {margin: .1rem 0 0; color: var(--body-text-color-subdued);}
@@ -34,11 +35,13 @@ CSS = """
 .bottom {align-items: flex-end !important;}
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
-.prose table {width: 100%; font-size: .92rem; border: 0;}
+.prose table {width: 100%; font-size: .92rem; border: 0 !important;}
 .prose table td {overflow-wrap: break-word; word-break: normal;}
 .prose table th {white-space: nowrap;}
 .prose table th, .prose table td {border: 0;
   border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
+.pairs .grid-wrap {height: auto !important; max-height: none !important; min-height: 0 !important; padding-top: 2rem;}
+.pairs .thumbnail-item {aspect-ratio: 2 / 1 !important; height: auto !important;}
 .veiled img {filter: blur(16px); transition: filter .15s;}
 .veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}
 .file-row {align-items: center !important; border-bottom: 1px solid var(--border-color-primary); padding: .55rem 0;}
