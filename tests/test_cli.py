@@ -36,8 +36,9 @@ def call(folder, capsys, tmp_path, monkeypatch):
 
 def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
     code, out, err = call(
-        "erase", "Van Gogh; Picasso", "--guide", "art", "--preserve", "Monet; Rembrandt", "-o", "e.safetensors"
-    )
+        "erase", "Van Gogh; Picasso", "--guide", "art", "--preserve", "Monet; Rembrandt", "-o", "e.safetensors",
+        "--method", "uce",
+    )  # fmt: skip
     assert code == 0
     assert "e.safetensors: 2 concepts; text rank 2 of 32" in out
     assert "encoding" in err
@@ -85,8 +86,24 @@ def test_moderate_solve_and_concept_files(call, tmp_path):
     assert ce.Edit.load("s.safetensors").statistics is not None
 
 
+def test_erase_is_guarded_unless_it_speaks_uces_own_language(call):
+    code, out, _ = call("erase", "Van Gogh", "--guide", "art")
+    assert code == 0
+    assert "expected in text:" in out
+    assert ce.Edit.load("edit.safetensors").recipe.method == "guarded"
+    for flags in (
+        ["--edit_concepts", "Van Gogh"],
+        ["Van Gogh", "--expand_prompts", "true"],
+        ["a", "--tokens", "aligned"],
+    ):
+        assert call("erase", *flags, "-q")[0] == 0
+        assert ce.Edit.load("edit.safetensors").recipe.method == "uce"
+    assert call("moderate", "weapon", "--method", "gated")[0] == 0
+    assert "gate of" in call("show", "edit.safetensors", model=False)[1]
+
+
 def test_show(call, folder):
-    call("erase", "Van Gogh", "--guide", "art", "-q")
+    call("erase", "Van Gogh", "--guide", "art", "--tokens", "last", "-q")
     code, out, _ = call("show", "edit.safetensors", model=False)
     assert code == 0
     assert "1 concept; text rank 1 of 32" in out
