@@ -63,12 +63,14 @@ def write(workshop: Workshop, visit: Visit, kind: str) -> Iterator[News]:
 
 
 def sizes(workshop: Workshop, visit: Visit) -> dict[str, int]:
-    """Bytes of each file beforehand; empty where nothing was solved."""
+    """Bytes of each file beforehand; none where nothing was solved, the recipe alone for a gate."""
     from concept_edit.export.sizes import expected_sizes
 
     version = visit.edits.current
     if version is None:
         return {}
+    if version.edit.gates:
+        return {"recipe": len(version.edit.recipe.to_yaml().encode())}
     found: Sizes = expected_sizes(version.edit, workshop.model(visit.model))
     known = {"lora": found.lora, "kv": found.kv, "checkpoint": found.checkpoint, "edit": found.edit}
     return known | {"recipe": len(version.edit.recipe.to_yaml().encode())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from importlib import import_module
+from typing import get_args
 
 import pytest
 from pages import QUICK, SMALL, result
@@ -13,6 +14,7 @@ from concept_edit.recipe import Debias, Erase, Moderate, Recipe
 from ui import edit
 from ui.edit_fields import filled, preview, values_of
 from ui.examples import everything_else, examples, suggested
+from ui.export import sizes, write
 from ui.lists import read_list
 from ui.painting import Shot, shot_of
 from ui.session import BusyError, Stopped
@@ -156,6 +158,21 @@ def test_a_solve_is_a_version_with_its_prediction_and_pictures(workshop, visit, 
     assert visit.base == SMALL
     assert [row[3] in ("good", "look", "bad") for row in edit.effect(solved.diagnosis)]
     assert differ(*solved.pictures)
+
+
+@pytest.mark.parametrize("method", get_args(Recipe.model_fields["method"].annotation))
+def test_every_method_of_the_recipe_solves_paints_and_tells_sizes(workshop, visit, method):
+    recipe = Recipe(edits=(Erase("Twemoji", guide="in the style of Noto"),), method=method)
+    seen = result(edit.solve(workshop, visit, recipe, QUICK))
+    assert differ(*seen.pictures)
+    assert not differ(*result(edit.turn(workshop, visit, 0, QUICK)).pictures)
+    assert sizes(workshop, visit)["recipe"] > 0
+    news = write(workshop, visit, "lora")
+    if method == "gated":
+        with pytest.raises(ValueError, match="cannot be written as a LoRA"):
+            result(news)
+    else:
+        assert result(news).is_file()
 
 
 def test_the_strength_turns_without_solving_and_0_is_the_original(workshop, visit, solved, monkeypatch):
