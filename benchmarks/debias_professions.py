@@ -50,9 +50,10 @@ def main() -> None:
     found = debias(model, recipe, plan=Plan(check=args.check), settings=Settings(batch_size=16), out=args.out,
                    progress=lambda number, seen: print(number, seen[-1], flush=True))  # fmt: skip
     found.edit.save(args.out / "edit.safetensors")
-    print(f"search: {found.images} pictures in {len(found.rounds)} rounds, {time.perf_counter() - start:.0f} s; "
-          f"2023's 250 for each concept in each of these rounds: {DRAWN_2023 * len(names) * len(found.rounds)}, "
-          f"ratio {found.images / (DRAWN_2023 * len(names) * len(found.rounds)):.3f}; unsettled: {found.unsettled}")  # fmt: skip
+    drawn = DRAWN_2023 * len(names) * len(found.rounds)
+    spent = f"{found.images} pictures in {len(found.rounds)} rounds, {time.perf_counter() - start:.0f} s"
+    print(f"search: {spent}; 2023's {DRAWN_2023} for each concept in each of these rounds: {drawn}, "
+          f"ratio {found.images / drawn:.3f}; unsettled: {found.unsettled}")  # fmt: skip
     for confusion in found.confusions:
         print(f"the labeller is right on {confusion.accuracy:.3f} of pictures asked for an attribute outright")
     for figure in found.figures:
