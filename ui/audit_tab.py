@@ -46,7 +46,7 @@ _STYLE = """
 
 def build(workshop: Workshop, visit: gr.State) -> None:
     """Lay the tab out and wire it."""
-    gr.HTML(f"<style>{_STYLE}</style>", padding=False, container=False)
+    gr.HTML(f"<style>{_STYLE}</style>", visible="hidden")
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=340):
             asking = _asking()

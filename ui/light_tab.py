@@ -35,7 +35,7 @@ class Row:
 
 def build(workshop: Workshop, visit: gr.State) -> None:
     """Lay the tab out and wire its events."""
-    gr.HTML(f"<style>{_STYLE}</style>", padding=False, container=False)
+    gr.HTML(f"<style>{_STYLE}</style>", visible="hidden")
     gr.Markdown(_HELLO)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=420):
@@ -56,7 +56,7 @@ def _rooms(workshop: Workshop) -> SimpleNamespace:
     with gr.Row(elem_classes=["bottom"]):
         seeds = gr.Textbox("0-7", label="Rooms by number", placeholder="0-7, or 3, 5, 11", scale=2, min_width=120)
         show = gr.Button("Show rooms", variant="primary", scale=1, min_width=120)
-        example = gr.Button("Example: a lit lamp", elem_classes=["calm"], scale=1, min_width=150)
+        example = gr.Button("Example: a lit lamp", elem_classes=["calm"], scale=2, min_width=190)
     told = note("Show the rooms and click the one whose lamp you want, or start with the example.")
     gallery = gr.Gallery(
         label="Rooms", columns=4, object_fit="contain", height="max-content", show_label=False, allow_preview=False,

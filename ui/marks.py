@@ -58,8 +58,8 @@ def _mask(band: Picture, side: int) -> Float[torch.Tensor, "h w"]:
 def layer(mask: Float[torch.Tensor, "h w"]) -> Picture:
     """A mark as paint."""
     band = Image.fromarray((mask.numpy() * 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    layer = Image.new("RGBA", band.size, (255, 64, 160, 0))
-    layer.putalpha(band.point(lambda level: 170 if level > 127 else 0))
+    layer = Image.new("RGBA", band.size, (255, 45, 149, 0))
+    layer.putalpha(band.point(lambda level: 255 if level > 127 else 0))
     return layer
 
 

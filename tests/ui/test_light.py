@@ -465,3 +465,26 @@ def test_events_yield_a_value_for_each_output(
         for values in page_values:
             assert len(values) == outputs[name], name
             assert "alert" not in values[0], (name, values[0])
+
+
+def test_a_program_can_do_all_of_it(server: str) -> None:
+    from gradio_client import Client
+
+    client = Client(server, verbose=False)
+    told, rooms, *_ = client.predict("demo", "0-3", 1.0, None, "", api_name="/light_show_rooms")
+    assert "Click the room" in told
+    assert len(rooms["value"]) == 4
+    client.predict(2, "", api_name="/light_choose_room")
+    client.predict(api_name="/light_mark_lamp")
+    found = client.predict("", 20, "style", api_name="/light_find_units")
+    assert "units ranked on room 2" in found[0]
+    assert len(found[1]["value"]) == light.UNITS_SHOWN
+    turned = client.predict(False, -12.0, *[0.0] * (desk.SLIDERS - 1), api_name="/light_turn")
+    edit = styles.UnitEdit.load(turned[-1]["value"])
+    assert [value for _, _, value in edit.units] == [-12.0]
+    before, after = (Image.open(path) for path in turned[2]["value"])
+    assert before.tobytes() != after.tobytes()
+    stranger = Client(server, verbose=False)
+    assert "No room is on the canvas yet" in stranger.predict(api_name="/light_mark_lamp")[0]
+    for caller in (client, stranger):
+        caller.close()
