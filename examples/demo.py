@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
-from concept_edit.demo.recipes import kept, object_edit, style_edit
+from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
 
 STYLE, OBJECT = "Twemoji", "cat"
 PROMPTS = {
@@ -45,7 +45,7 @@ def timed(what: str) -> Iterator[None]:
 def recipe() -> ce.Recipe:
     """Both edits in one recipe; every other style and concept is kept."""
     edits = (style_edit(STYLE), object_edit(OBJECT))
-    return ce.Recipe(edits=edits, preserve=kept(STYLE, OBJECT), erase_scale=4.0)
+    return ce.Recipe(edits=edits, preserve=(*kept(STYLE, OBJECT), *scenes(STYLE, OBJECT)), method="guarded")
 
 
 def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str], path: Path) -> None:

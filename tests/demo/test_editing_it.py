@@ -1,6 +1,6 @@
 """The main job on the embedded model, seen by the judge: the erased concept goes, the others stay, at the same seeds.
 
-The settings are those of `concept_edit.demo.recipes`: UCE 2025, with wordings and the rest kept.
+The settings are those of `concept_edit.demo.recipes`: method `guarded`, with wordings and the rest kept.
 """
 
 from __future__ import annotations
