@@ -96,13 +96,17 @@ def test_paint_rank_turn_and_the_lamp_goes_dark(tab: Any, workshop: Workshop, tm
     assert styles.UnitEdit.load(tmp_path / "edit.json").how == "sigma"
 
 
-def test_a_page_closed_while_it_ranks_stops_the_work(browser: Any, server: str, workshop: Workshop) -> None:
+def test_painted_by_keys_and_closed_while_it_ranks(browser: Any, server: str, workshop: Workshop) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 1800})
     page.set_default_timeout(PATIENCE)
     page.goto(server)
     page.get_by_role("tab", name="Light").click()
-    page.get_by_role("button", name="Example: a lit lamp").click()
-    page.get_by_text("The lamp is marked").wait_for()
+    page.get_by_role("button", name="Show rooms").click()
+    page.locator("#light-rooms button").nth(2).click()
+    page.get_by_text("Paint over the lamp.").wait_for()
+    page.locator("#light-canvas canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Space")
     page.get_by_role("button", name="Find the units").click()
     page.get_by_text("Switching units off").wait_for()
     page.close()
