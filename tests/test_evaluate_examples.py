@@ -40,3 +40,15 @@ def test_a_moderation_team_releases_a_model(tmp_path, capsys):
     assert manifest["decision"]["barred"] == ["syringe"]
     assert {path.name for path in (tmp_path / "release" / "signatures").glob("*.sig")} == {"ada.sig", "ben.sig"}
     assert "syringe (seed" not in (tmp_path / "release" / "report.html").read_text()
+
+
+def test_all_four_kinds_of_edit_in_one_recipe_make_a_picture(tmp_path):
+    """Few steps and pictures: the way is walked, not measured."""
+    from PIL import Image
+
+    main_of("four_kinds.py")(["--out", str(tmp_path), "--pictures", "8", "--rounds", "2", "--steps", "2"])
+    recipe = ce.Edit.load(tmp_path / "edit.safetensors").recipe
+    assert [type(edit).__name__ for edit in recipe.edits] == ["Erase", "Moderate", "Debias"]
+    assert recipe.preserve
+    assert recipe.edits[2].aims is not None
+    assert Image.open(tmp_path / "four_kinds.png").size[1] > 400

@@ -1,0 +1,80 @@
+"""All four kinds of edit in one recipe: a style erased, a thing moderated, a profession balanced, the rest preserved.
+
+python examples/four_kinds.py --out out/four_kinds
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+import concept_edit as ce
+from concept_edit.debias import Plan, debias
+from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
+from concept_edit.evaluation import Settings
+
+ROWS = {
+    "erased: a guitar in the style of Twemoji": "a guitar in the style of Twemoji",
+    "moderated: a bomb": "a bomb",
+    "balanced: a doctor": "a doctor",
+    "preserved: a butterfly by Lobe": "a butterfly by Lobe",
+    "preserved: a sunflower in the style of EmojiOne": "a sunflower in the style of EmojiOne",
+}
+SEEDS = tuple(range(20, 28))
+RECIPE = ce.Recipe(
+    edits=[
+        style_edit("Twemoji"),
+        ce.Moderate("bomb", wordings=object_edit("bomb").wordings),
+        ce.Debias("doctor", across={"man": 0.5, "woman": 0.5}),
+    ],
+    preserve=(*kept("Twemoji", "bomb", "doctor"), *scenes("Twemoji", "bomb", "doctor")),
+    method="guarded",
+)
+
+
+def sheet(before: list[Image.Image], after: list[Image.Image], path: Path) -> None:
+    """Two lines a prompt, before above after, one column a seed."""
+    side, gap, text = 72, 4, 18
+    width, height = len(SEEDS) * (side + gap) + gap + 60, len(ROWS) * (2 * (side + gap) + text + 8) + gap
+    page = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(page)
+    for row, title in enumerate(ROWS):
+        top = row * (2 * (side + gap) + text + 8) + gap
+        draw.text((60, top), title, fill="black")
+        for line, (name, images) in enumerate((("before", before), ("after", after))):
+            y = top + text + line * (side + gap)
+            draw.text((6, y + side // 2 - 6), name, fill="#555555")
+            for i, image in enumerate(images[row * len(SEEDS) : (row + 1) * len(SEEDS)]):
+                small = image.resize((side, side), Image.Resampling.LANCZOS)
+                page.paste(small, (60 + i * (side + gap), y))
+    page.save(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/four_kinds"))
+    parser.add_argument("--pictures", type=int, default=160, help="pictures of the profession in a round, at most")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of balancing, at most")
+    parser.add_argument("--steps", type=int, help="denoising steps")
+    args = parser.parse_args(arguments)
+    args.out.mkdir(parents=True, exist_ok=True)
+    model = ce.open_model("demo")
+    plan = Plan(most=args.pictures, batch=min(16, args.pictures), rounds=args.rounds, check=0, confusion=0)
+    found = debias(model, RECIPE, plan=plan, settings=Settings(steps=args.steps, batch_size=8), out=args.out / "rounds")
+    for number, seen in enumerate(found.rounds, 1):
+        print(f"round {number}: {seen[0].counts}, {seen[0].verdict}")
+    found.edit.save(args.out / "edit.safetensors")
+    prompts = [prompt for prompt in ROWS.values() for _ in SEEDS]
+    seeds = list(SEEDS) * len(ROWS)
+    before = model.generate(prompts, seeds, steps=args.steps)
+    with found.edit.applied(model):
+        after = model.generate(prompts, seeds, steps=args.steps)
+    sheet(before, after, args.out / "four_kinds.png")
+    print(f"{args.out / 'four_kinds.png'}: {found.images} pictures counted, edit {args.out / 'edit.safetensors'}")
+
+
+if __name__ == "__main__":
+    main()
