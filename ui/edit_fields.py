@@ -16,6 +16,8 @@ from ui.parts import LIGHT, note, says, trouble
 from ui.session import EMBEDDED, Visit, Workshop, say
 from ui.table import CHANGES, HEAD, rows_of
 
+METHOD = "guarded"
+"""What the page solves with unless told otherwise."""
 CHOICES = ("method", "tokens")
 """Settings of a recipe that are one of a list; the lists are the recipe's own."""
 NUMBERS = {
@@ -122,7 +124,7 @@ def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML, gr.HTML]:
 
 def _settings() -> tuple[gr.components.Component, ...]:
     """One field for each setting; the choices are those the recipe allows."""
-    schema, plain = Recipe.model_json_schema()["properties"], Recipe()
+    schema, plain = Recipe.model_json_schema()["properties"], Recipe(method=METHOD)
     made: list[gr.components.Component] = []
     for name in CHOICES:
         allowed = schema[name].get("enum") or [schema[name]["const"]]

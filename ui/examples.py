@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, MODERATED, STYLES
-from concept_edit.demo.recipes import CONTEXTS, PHRASES, erase_object, erase_style, kept, object_edit, style_edit
+from concept_edit.demo.recipes import PHRASES, erase_object, erase_style, kept, object_edit, scenes, style_edit
 from concept_edit.recipe import Debias, Moderate, Recipe, normal
 
 
@@ -22,7 +22,8 @@ class Example:
 def examples() -> tuple[Example, ...]:
     """The buttons of the Edit tab, simplest first."""
     style, thing = "Twemoji", "cat"
-    both = Recipe(edits=(style_edit(style), object_edit(thing)), preserve=kept(style, thing), erase_scale=4.0)
+    stays = (*kept(style, thing), *scenes(style, thing))
+    both = Recipe(edits=(style_edit(style), object_edit(thing)), preserve=stays, method="guarded")
     return (
         Example(f"Erase the style {style}", erase_style(style), f"a rocket in the style of {style}"),
         Example(f"Erase the object {thing}", erase_object(thing), f"a {thing} in the style of Lobe"),
@@ -35,7 +36,7 @@ def examples() -> tuple[Example, ...]:
 def _moderated() -> Recipe:
     names = [concept.name for concept in MODERATED]
     edits = tuple(Moderate(name, wordings=object_edit(name).wordings) for name in names)
-    return Recipe(edits=edits, preserve=kept(*names), erase_scale=4.0)
+    return Recipe(edits=edits, preserve=kept(*names), method="guarded")
 
 
 def _balanced(profession: str) -> Recipe:
@@ -48,7 +49,7 @@ def suggested(change: str, concept: str) -> tuple[str, str]:
     styles = {normal(style.name) for style in STYLES}
     things = {normal(thing.name) for thing in CONCEPTS}
     if normal(concept) in styles and change in ("erase", "moderate"):
-        return f"in the style of {HOUSE_STYLE}" if change == "erase" else "", "; ".join((*PHRASES, *CONTEXTS))
+        return HOUSE_STYLE if change == "erase" else "", "; ".join(PHRASES)
     if normal(concept) in things and change in ("erase", "moderate"):
         edit = object_edit(concept)
         return edit.guide if change == "erase" else "", "; ".join(edit.wordings)

@@ -10,9 +10,6 @@ from ..recipe import Erase, Recipe
 from .concepts import CONCEPTS, HOUSE_STYLE, STYLES
 
 PHRASES = ("in the style of {}", "a picture by {}")
-CONTEXTS = ("art by {}", "a tree in the style of {}", "a rocket in the style of {}", "a doctor in the style of {}")
-"""Further phrases for an erased style, for method `uce`: before a causal tower reaches the name it has read what is
-drawn."""
 SCENE = "a {} in the style of {}"
 
 

@@ -141,7 +141,7 @@ def test_a_hostile_concept_is_text_and_an_empty_table_says_what_to_do(page):
     concept = page.locator("#concept textarea, #concept input").first
     concept.fill("<img src=x onerror=alert(1)>")
     concept.press("Enter")
-    page.locator("#concepts").get_by_text("<img src=x").first.wait_for()
+    page.locator("#concepts").get_by_text("<img src=x").locator("visible=true").first.wait_for()
     steps(page, 1)
     page.locator("#solve").click()
     done(page)
@@ -156,7 +156,7 @@ def test_a_dropped_list_fills_the_table(page, tmp_path: Path):
     page.locator("#dropped").get_by_text("names").first.wait_for()
     page.locator("#read-list").click()
     page.locator("#aside").get_by_text("Read 2 concepts.").wait_for()
-    page.locator("#concepts").get_by_text("Turner").first.wait_for()
+    page.locator("#concepts").get_by_text("Turner").locator("visible=true").first.wait_for()
 
 
 def test_everything_has_a_name_and_the_keyboard_reaches_it(page):
