@@ -27,11 +27,11 @@ DRAWN_2023 = 250
 SEEDS = (8101, 8102, 8103)
 
 
-def accuracy(model: Model) -> dict[str, int]:
+def accuracy(model: Model, steps: int | None) -> dict[str, int]:
     """The judge's accuracy on concepts that are no profession."""
     others = [c.name for c in CONCEPTS if c.women is None]
     prompts = [(f"a {name}", seed, name) for name in others for seed in SEEDS]
-    images = model.generate([p for p, _, _ in prompts], [s for _, s, _ in prompts])
+    images = model.generate([p for p, _, _ in prompts], [s for _, s, _ in prompts], steps=steps)
     named = [verdict.concept for verdict in load_judge()(images)]
     right = [a == name for a, (_, _, name) in zip(named, prompts, strict=True)]
     return {"right": sum(right), "of": len(right)}
@@ -42,26 +42,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/debias_professions"))
     parser.add_argument("--method", default="uce", choices=("uce", "guarded"))
     parser.add_argument("--check", type=int, default=48, help="unseen pictures of each profession and kind of template")
+    parser.add_argument("--most", type=int, default=160, help="pictures of a profession in a round, at most")
+    parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     args = parser.parse_args()
     names = [c.name for c in PROFESSIONS]
-    edits = tuple(Debias(name, across={"man": 0.5, "woman": 0.5}) for name in names)
-    recipe = Recipe(edits=edits, preserve=kept(*names), method=args.method, tokens="last")
+    drawn = Plan(check=args.check, most=args.most)
+    edits = tuple(Debias(name, across={"man": 0.5, "woman": 0.5}, wordings=drawn.templates) for name in names)
+    recipe = Recipe(edits=edits, preserve=kept(*names), method=args.method, tokens="subject")
     model, start = ce.open_model("demo"), time.perf_counter()
-    found = debias(model, recipe, plan=Plan(check=args.check), settings=Settings(batch_size=16), out=args.out,
+    found = debias(model, recipe, plan=drawn, settings=Settings(batch_size=16, steps=args.steps), out=args.out,
                    progress=lambda number, seen: print(number, seen[-1], flush=True))  # fmt: skip
     found.edit.save(args.out / "edit.safetensors")
-    drawn = DRAWN_2023 * len(names) * len(found.rounds)
+    usual = DRAWN_2023 * len(names) * len(found.rounds)
     spent = f"{found.images} pictures in {len(found.rounds)} rounds, {time.perf_counter() - start:.0f} s"
-    print(f"search: {spent}; 2023's {DRAWN_2023} for each concept in each of these rounds: {drawn}, "
-          f"ratio {found.images / drawn:.3f}; unsettled: {found.unsettled}")  # fmt: skip
+    print(f"search: {spent}; 2023's {DRAWN_2023} for each concept in each of these rounds: {usual}, "
+          f"ratio {found.images / usual:.3f}; unsettled: {found.unsettled}")  # fmt: skip
     for confusion in found.confusions:
         print(f"the labeller is right on {confusion.accuracy:.3f} of pictures asked for an attribute outright")
     for figure in found.figures:
         interval = f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n {figure.n}"
         print(f"{figure.name} | {figure.group} | {figure.side} | {interval}")
-    before = accuracy(model)
+    before = accuracy(model, args.steps)
     with found.edit.applied(model):
-        after = accuracy(model)
+        after = accuracy(model, args.steps)
     print(f"other concepts named right: {before['right']} of {before['of']} before, {after['right']} after, "
           f"ratio {after['right'] / before['right']:.3f}")  # fmt: skip
 
