@@ -28,7 +28,7 @@ RECIPE = ce.Recipe(
     edits=[
         style_edit("Twemoji"),
         ce.Moderate("bomb", wordings=object_edit("bomb").wordings),
-        ce.Debias("doctor", across={"man": 0.5, "woman": 0.5}),
+        ce.Debias("doctor", across={"man": 0.5, "woman": 0.5}, wordings=Plan().templates),
     ],
     preserve=(*kept("Twemoji", "bomb", "doctor"), *scenes("Twemoji", "bomb", "doctor")),
     method="guarded",
