@@ -17,12 +17,15 @@ from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
 from concept_edit.evaluation import Settings
 
 ROWS = {
-    "erased: a guitar in the style of Twemoji": "a guitar in the style of Twemoji",
-    "moderated: a bomb": "a bomb",
-    "balanced: a doctor": "a doctor",
-    "preserved: a butterfly by Lobe": "a butterfly by Lobe",
-    "preserved: a sunflower in the style of EmojiOne": "a sunflower in the style of EmojiOne",
+    "erased: a guitar in the style of Twemoji": ("a guitar in the style of Twemoji",),
+    "moderated: a bomb": ("a bomb",),
+    "balanced: a doctor, a picture of a doctor, a drawing of a doctor, in turn": tuple(
+        template.replace("{}", "doctor") for template in Plan().templates
+    ),
+    "preserved: a butterfly by Lobe": ("a butterfly by Lobe",),
+    "preserved: a sunflower in the style of EmojiOne": ("a sunflower in the style of EmojiOne",),
 }
+"""Title -> the prompts of a row, in turn."""
 SEEDS = tuple(range(20, 28))
 RECIPE = ce.Recipe(
     edits=[
@@ -67,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number, seen in enumerate(found.rounds, 1):
         print(f"round {number}: {seen[0].counts}, {seen[0].verdict}")
     found.edit.save(args.out / "edit.safetensors")
-    prompts = [prompt for prompt in ROWS.values() for _ in SEEDS]
+    prompts = [row[i % len(row)] for row in ROWS.values() for i in range(len(SEEDS))]
     seeds = list(SEEDS) * len(ROWS)
     before = model.generate(prompts, seeds, steps=args.steps)
     with found.edit.applied(model):
