@@ -93,8 +93,8 @@ def _asking() -> tuple[list[Any], tuple[gr.Button, gr.Button], gr.HTML, gr.Downl
 def _gallery(name: str) -> gr.Gallery:
     return gr.Gallery(
         label=f"{GROUPS[name]} — {HINTS[name]}", format="png", type="pil", columns=4, visible=False,
-        height="max-content", object_fit="contain", allow_preview=False, interactive=False, elem_id=f"pairs-{name}", buttons=[],
-        elem_classes=["pairs"],
+        height="max-content", object_fit="contain", allow_preview=False, interactive=False,
+        elem_id=f"pairs-{name}", buttons=[], elem_classes=["pairs"],
     )  # fmt: skip
 
 

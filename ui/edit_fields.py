@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -16,7 +16,7 @@ from ui.parts import LIGHT, note, says, trouble
 from ui.session import EMBEDDED, Visit, Workshop, say
 from ui.table import CHANGES, HEAD, rows_of
 
-METHOD = "guarded"
+METHOD: Literal["guarded"] = "guarded"
 """What the page solves with unless told otherwise."""
 CHOICES = ("method", "tokens")
 """Settings of a recipe that are one of a list; the lists are the recipe's own."""
