@@ -36,11 +36,13 @@ def corpus(
 
     Under `accelerate launch` every process reads its share and the first adds them up.
     """
+    from concept_edit.evaluation.processes import launched_first
+
     check_writable(out)
     found = _merged(captions) if merge else _read(captions, model, device, out, limit, shard, quiet)
     if merge:
         found.save(out)
-    if not quiet:
+    if not quiet and launched_first():
         typer.echo(f"{out}: {found.captions} captions, {', '.join(found.streams)}; corpus {found.identity}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import tiny
 import torch
@@ -99,6 +102,29 @@ def test_the_shipped_corpus_is_the_embedded_models_own():
     assert default_corpus(model).fingerprint == model.fingerprint
     assert default_corpus(model).captions > 300
     assert len(set(plain_captions())) > 50
+
+
+def test_two_processes_of_one_launch_read_half_each(tmp_path):
+    text = tmp_path / "captions.txt"
+    text.write_text("\n".join(f"a {thing} by the sea" for thing in ("cat", "dog", "tree", "house", "star")))
+    several = [
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    ]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *several, "--num_processes", "2"]
+    out = tmp_path / "k0.safetensors"
+    command = [*launch, "-m", "concept_edit", "corpus", str(text), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("5 captions") == 1
+    same(ce.Corpus.load(out), ce.collect_corpus(ce.open_model("demo"), text.read_text().splitlines()))
 
 
 def test_the_command_reads_merges_and_is_used(tmp_path, capsys):
