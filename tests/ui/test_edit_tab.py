@@ -133,7 +133,7 @@ def test_nothing_pasted_says_what_to_do(visit):
 
 def test_words_typed_by_hand_get_what_suits_the_embedded_model():
     instead, wordings = suggested("erase", "lobe")
-    assert instead == "in the style of Noto"
+    assert instead == "Noto"
     assert "in the style of {}" in wordings
     assert suggested("erase", "a castle") == ("", "")
     kept = everything_else(("lobe", "cat")).splitlines()
