@@ -281,8 +281,8 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         "model": statistics.model,
         "fingerprint": statistics.fingerprint,
         "toolkit": concept_edit.__version__,
+        "corpus": statistics.corpus,
     }
-    about |= {"corpus": statistics.corpus}
     if recipe.method == "gated":
         none = {name: empty_factors(stream.width) for name, stream in held.streams.items()}
         gates = {name: solve_gate(*_placed(held, name), recipe.false_alarm) for name in held.streams}

@@ -45,13 +45,16 @@ class Gate(NamedTuple):
     """μ."""
 
     def __call__(self, rows: Float[Tensor, "*batch d_text"], strength: float = 1.0) -> Float[Tensor, "*batch d_text"]:
-        """The rows after the gate, in their own dtype; computed in float32."""
-        gate = Gate(*(part.to(rows.device) for part in self))
+        """The rows after the gate, in their own dtype; computed in float32, on the gate's device."""
         flat = rows.reshape(-1, rows.shape[-1]).float()
-        if not len(gate.thresholds):
+        if not len(self.thresholds):
             return rows
-        moved = torch.cat([gate._moved(block, strength) for block in flat.split(_BLOCK)])
+        moved = torch.cat([self._moved(block, strength) for block in flat.split(_BLOCK)])
         return moved.reshape(rows.shape).to(rows.dtype)
+
+    def to(self, device: str | torch.device) -> Gate:
+        """The same gate on `device`."""
+        return Gate(*(part.to(device) for part in self))
 
     def _moved(self, rows: Tensor, strength: float) -> Tensor:
         over, which = (_unit(rows - self.mean) @ self.sources.T - self.thresholds).max(dim=1)

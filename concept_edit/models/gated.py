@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from concept_edit.models.contract import Model
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 _TEXT = "encoder_hidden_states"
 _POOLED = "pooled_projections"
 _ADDED, _EMBEDS = "added_cond_kwargs", "text_embeds"
+
+Through = Callable[[str, Tensor | None], Tensor | None]
 
 
 @contextmanager
@@ -26,9 +31,19 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
         yield
         return
     denoiser = getattr(model.pipeline, model.family.denoiser)
+    ready: dict[tuple[str, torch.device], Gate] = {}
+
+    def through(stream: str, rows: Tensor | None) -> Tensor | None:
+        """Rows of a stream behind its gate, which is moved to their device once, not at every step."""
+        if rows is None or stream not in gates:
+            return rows
+        key = (stream, rows.device)
+        if key not in ready:
+            ready[key] = gates[stream].to(rows.device)
+        return ready[key](rows, strength)
 
     def before(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return _positional(given, gates, strength), _named(named, gates, strength)
+        return _positional(given, through), _named(named, through)
 
     handle = denoiser.register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -37,20 +52,17 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
         handle.remove()
 
 
-def _named(named: dict[str, Any], gates: Mapping[str, Gate], strength: float) -> dict[str, Any]:
-    changed = dict(named)
-    if "text" in gates and named.get(_TEXT) is not None:
-        changed[_TEXT] = gates["text"](named[_TEXT], strength)
-    if "pooled" in gates and named.get(_POOLED) is not None:
-        changed[_POOLED] = gates["pooled"](named[_POOLED], strength)
-    added = named.get(_ADDED) or {}
-    if "pooled" in gates and _EMBEDS in added:
-        changed[_ADDED] = {**added, _EMBEDS: gates["pooled"](added[_EMBEDS], strength)}
+def _named(named: dict[str, Any], through: Through) -> dict[str, Any]:
+    streams = {_TEXT: "text", _POOLED: "pooled"}
+    changed: dict[str, Any] = {
+        key: through(streams[key], value) if key in streams else value for key, value in named.items()
+    }
+    added = changed.get(_ADDED)
+    if added and _EMBEDS in added:
+        changed[_ADDED] = {**added, _EMBEDS: through("pooled", added[_EMBEDS])}
     return changed
 
 
-def _positional(given: tuple[Any, ...], gates: Mapping[str, Gate], strength: float) -> tuple[Any, ...]:
+def _positional(given: tuple[Any, ...], through: Through) -> tuple[Any, ...]:
     """A UNet's third positional input is the text (sample, timestep, text)."""
-    if len(given) < 3 or "text" not in gates:
-        return given
-    return (*given[:2], gates["text"](given[2], strength), *given[3:])
+    return given if len(given) < 3 else (*given[:2], through("text", given[2]), *given[3:])
