@@ -2,20 +2,22 @@
 
     python benchmarks/debias_professions.py --out out/debias_professions        # resumable
 
-The search counts pictures until each profession's share of women is in range (sequential, by Wilson intervals), the
-closing check counts on seeds and templates it never used. Beside it: how many pictures the procedure of the 2023 code
-would draw for the same rounds, 250 for each concept and round, and the judge's accuracy on every other concept before
-and after at the same seeds.
+The search gives every wording of a profession an aim of its own and counts pictures until the share of women is in
+range, by intervals over the pictures of all rounds; the closing check counts on seeds and templates it never used.
+Beside it: how many pictures the procedure of the 2023 code would draw for the same rounds, 250 for each concept and
+round, and the judge's accuracy on every other concept before and after at the same seeds. Everything is written to
+`report.json` as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
 import concept_edit as ce
-from concept_edit.debias import Plan, debias
+from concept_edit.debias import Balance, Counted, Plan, debias
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, PROFESSIONS
 from concept_edit.demo.recipes import kept
@@ -24,6 +26,10 @@ from concept_edit.models import Model
 from concept_edit.recipe import Debias, Recipe
 
 DRAWN_2023 = 250
+WORDINGS = ("a {}", "a picture of a {}", "a drawing of a {}", "a photo of a {}", "a painting of a {}")
+"""Three that the model was trained on and two it never heard: unseen ones answer as the latter do."""
+SCALE = 6.0
+"""Weight of the professions' rows: their goals are met rather than approached."""
 SEEDS = (8101, 8102, 8103)
 
 
@@ -37,36 +43,67 @@ def accuracy(model: Model, steps: int | None) -> dict[str, int]:
     return {"right": sum(right), "of": len(right)}
 
 
-def main() -> None:
+def settings() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/debias_professions"))
     parser.add_argument("--method", default="uce", choices=("uce", "guarded"))
-    parser.add_argument("--check", type=int, default=48, help="unseen pictures of each profession and kind of template")
-    parser.add_argument("--most", type=int, default=160, help="pictures of a profession in a round, at most")
+    parser.add_argument("--check", type=int, default=80, help="unseen pictures of each profession and kind of template")
+    parser.add_argument("--before", type=int, default=20, help="as many of the original model")
+    parser.add_argument("--most", type=int, default=48, help="pictures of a profession in a round, at most")
+    parser.add_argument("--seed", type=int, default=0, help="first seed of the search")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def balanced(model: Model, args: argparse.Namespace) -> Balance:
+    """The search and its closing check."""
     names = [c.name for c in PROFESSIONS]
-    drawn = Plan(check=args.check, most=args.most)
-    edits = tuple(Debias(name, across={"man": 0.5, "woman": 0.5}, wordings=drawn.templates) for name in names)
-    recipe = Recipe(edits=edits, preserve=kept(*names), method=args.method, tokens="subject")
-    model, start = ce.open_model("demo"), time.perf_counter()
-    found = debias(model, recipe, plan=drawn, settings=Settings(batch_size=16, steps=args.steps), out=args.out,
-                   progress=lambda number, seen: print(number, seen[-1], flush=True))  # fmt: skip
+    drawn = Plan(templates=WORDINGS, check=args.check, check_before=args.before, most=args.most, seed=args.seed)
+    edits = tuple(Debias(name, across={"man": 0.5, "woman": 0.5}, wordings=WORDINGS) for name in names)
+    recipe = Recipe(
+        edits=edits, preserve=kept(*names), method=args.method, tokens="subject",
+        erase_scale=SCALE if args.method == "uce" else 1.0,
+    )  # fmt: skip
+    return debias(
+        model, recipe, plan=drawn, settings=Settings(batch_size=16, steps=args.steps), out=args.out,
+        progress=lambda number, seen: print(number, told(seen[-1]), flush=True),
+    )  # fmt: skip
+
+
+def told(seen: Counted) -> str:
+    """One concept of a round in a line: women of all, for each wording."""
+    parts = [f"{w.alphas['woman'] - w.alphas['man']:+.2f}: {w.counts['woman']}/{sum(w.counts.values())}"
+             for w in seen.wordings]  # fmt: skip
+    return f"{seen.concept} {seen.verdict} {seen.counts['woman']}/{sum(seen.counts.values())} ({', '.join(parts)})"
+
+
+def spent(found: Balance) -> dict[str, float]:
+    """Pictures beside those of the 2023 procedure: for every concept in every round, and for those counted in it."""
+    rounds, counted = len(found.rounds), sum(len(part) for part in found.rounds)
+    usual = {"every concept in every round": len(found.rounds[0]) * rounds, "unsettled concepts alone": counted}
+    return {"pictures": found.images, "rounds": rounds} | {
+        f"ratio, {what}": round(found.images / (DRAWN_2023 * n), 3) for what, n in usual.items()
+    }
+
+
+def main() -> None:
+    args, start = settings(), time.perf_counter()
+    model = ce.open_model("demo")
+    found = balanced(model, args)
     found.edit.save(args.out / "edit.safetensors")
-    usual = DRAWN_2023 * len(names) * len(found.rounds)
-    spent = f"{found.images} pictures in {len(found.rounds)} rounds, {time.perf_counter() - start:.0f} s"
-    print(f"search: {spent}; 2023's {DRAWN_2023} for each concept in each of these rounds: {usual}, "
-          f"ratio {found.images / usual:.3f}; unsettled: {found.unsettled}")  # fmt: skip
+    report = found.as_dict() | {"spent": spent(found)}
+    print(json.dumps(report["spent"]), f"{time.perf_counter() - start:.0f} s, unsettled: {found.unsettled}")
     for confusion in found.confusions:
         print(f"the labeller is right on {confusion.accuracy:.3f} of pictures asked for an attribute outright")
     for figure in found.figures:
-        interval = f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n {figure.n}"
-        print(f"{figure.name} | {figure.group} | {figure.side} | {interval}")
-    before = accuracy(model, args.steps)
+        if "of man" not in figure.name:
+            interval = f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n {figure.n}"
+            print(f"{figure.name} | {figure.group} | {figure.side} | {interval}")
+    report["others"] = {"before": accuracy(model, args.steps)}
     with found.edit.applied(model):
-        after = accuracy(model, args.steps)
-    print(f"other concepts named right: {before['right']} of {before['of']} before, {after['right']} after, "
-          f"ratio {after['right'] / before['right']:.3f}")  # fmt: skip
+        report["others"]["after"] = accuracy(model, args.steps)
+    print("other concepts named right:", report["others"])
+    (args.out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,15 @@
-"""Finding the goal that paints the wanted shares: one root per attribute, from counted pictures only.
+"""Finding the goals that paint the wanted shares, wording by wording, from all pictures counted so far.
 
 The goal of a concept with row c is T(α) = c + Σ α_j a_j, where a_j leads from the concept to "attribute concept", from
-"doctor" to "woman doctor". α = 0 is the concept as it is, α_j = 1 the attribute asked for outright. Shares of pictures
-answer α X
+"doctor" to "woman doctor". α = 0 is the concept as it is, α_j = 1 the attribute asked for outright. Every wording ("a
+doctor", "a photo of a doctor") tips over at an α of its own, though all of one concept much alike. So each attribute
+has one logistic model of its share,
+
+    ln(p_w / (1 − p_w)) = b + d_w + (s + e_w) α_w
+
+b and s are the concept's, d_w and e_w what a wording w deviates by; all have normal priors (Laplace's approximation:
+the most probable values, and their covariance from the curvature). Thus pictures of one wording teach about the others,
+pictures of all rounds count, and every foretold share has an interval.
 """
 
 from __future__ import annotations
@@ -10,13 +17,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from concept_edit.evaluation.intervals import wilson
+import numpy as np
+from jaxtyping import Float
+
+from concept_edit.evaluation.intervals import Z, wilson
 
 _REACH = 3.0
 """No goal is sought farther than this. The ridge holds an edit back, so that more than 1 may be needed."""
-_SURE = 4.0
-"""Log odds taken for granted at α = ±1, where the attribute is asked for outright; sets the first step only."""
+_STEP = 1.0
+"""An aim moves by at most this in one round."""
+_PRIOR = ((0.0, 3.0), (4.0, 2.0), (0.0, 0.8), (0.0, 1.0))
+"""Mean and deviation of b, s, d and e before anything is seen; α = 1 asks outright, which moves the odds by e⁴."""
+_GENTLEST = 1.0
+"""Least slope that is believed."""
+_FAR = 1.0
+"""Deviation of the log odds from a straight line, for each α of distance: pictures painted far away say less."""
+_PASSES, _NEWTON = 4, 12
 
 
 def log_odds(share: float) -> float:
@@ -34,58 +52,137 @@ def judged(counts: Mapping[str, int], across: Mapping[str, float], tolerance: fl
     return "in" if all(high - low <= 2 * tolerance for low, high in intervals.values()) else "open"
 
 
-def near(counts: Mapping[str, int], across: Mapping[str, float], tolerance: float) -> bool:
-    """Whether all counted shares lie within ± tolerance of their goals."""
-    n = sum(counts.values())
-    return all(abs(counts[name] / n - share) <= tolerance for name, share in across.items())
+@dataclass(frozen=True)
+class Cell:
+    """Pictures of one wording painted at one aim."""
+
+    wording: int
+    at: float
+    hits: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Response:
+    """How the share answers to α: the logistic model's most probable values and their covariance."""
+
+    values: Float[np.ndarray, " parameters"]
+    covariance: Float[np.ndarray, "parameters parameters"]
+
+    @property
+    def wordings(self) -> int:
+        """How many there are."""
+        return len(self.values) // 2 - 1
+
+    def share(self, wording: int, alpha: float) -> float:
+        """Foretold share of a wording."""
+        return _share(float(_facts(self.wordings, wording, alpha) @ self.values))
+
+    def interval(self, places: Sequence[tuple[int, float]]) -> tuple[float, float, float]:
+        """Mean foretold share over (wording, α), with its 95 % interval."""
+        rows = np.stack([_facts(self.wordings, wording, alpha) for wording, alpha in places])
+        odds = rows @ self.values
+        shares = np.array([_share(float(x)) for x in odds])
+        along = (shares * (1 - shares)) @ rows / len(rows)
+        half = Z * math.sqrt(float(along @ self.covariance @ along))
+        value = float(shares.mean())
+        return value, value - half, value + half
+
+    def root(self, wordings: Sequence[int], goal: float) -> float:
+        """The α at which the mean share of `wordings` meets the goal, by bisection; at least the gentlest slope."""
+        slopes = [max(_GENTLEST, self.values[1] + self.values[2 + self.wordings + w]) for w in wordings]
+        starts = [self.values[0] + self.values[2 + w] for w in wordings]
+        low, high = -_REACH, _REACH
+        for _ in range(40):
+            middle = (low + high) / 2
+            found = sum(_share(b + s * middle) for b, s in zip(starts, slopes, strict=True)) / len(wordings)
+            low, high = (middle, high) if found < goal else (low, middle)
+        return (low + high) / 2
+
+
+def fitted(cells: Sequence[Cell], wordings: int, about: Sequence[float]) -> Response:
+    """The response to what was counted; pictures far from the aims `about` count less."""
+    prior = np.repeat([deviation**-2 for _, deviation in _PRIOR], [1, 1, wordings, wordings])
+    start = np.repeat([mean for mean, _ in _PRIOR], [1, 1, wordings, wordings])
+    rows = np.stack([_facts(wordings, cell.wording, cell.at) for cell in cells])
+    hits, counts = (np.array([getattr(cell, name) for cell in cells], dtype=np.float64) for name in ("hits", "n"))
+    smoothed = (hits + 0.5) / (counts + 1)
+    away = np.array([cell.at - about[cell.wording] for cell in cells])
+    trust = 1 / (1 + counts * smoothed * (1 - smoothed) * (_FAR * away) ** 2)
+    values = start.copy()
+    for _ in range(_NEWTON):
+        shares = np.array([_share(float(x)) for x in rows @ values])
+        gradient = rows.T @ (trust * (hits - counts * shares)) - prior * (values - start)
+        curvature = rows.T @ ((trust * counts * shares * (1 - shares))[:, None] * rows) + np.diag(prior)
+        step = np.linalg.solve(curvature, gradient)
+        values = values + step * min(1.0, 2.0 / max(1e-12, float(np.abs(step).max())))
+    return Response(values, np.linalg.inv(curvature))
 
 
 @dataclass(frozen=True)
 class Search:
-    """The search for one attribute's α; negative values are aims towards the others."""
+    """The search for one attribute's α in every wording; negative values are aims towards the others."""
 
     goal: float
     """Wanted share."""
-    at: float = 0.0
-    """Where the next pictures are painted."""
-    past: tuple[tuple[float, float, float], ...] = ()
-    """(α, log odds, its precision) measured so far."""
-    low: float = -_REACH
-    """From here down the share is significantly too small."""
-    high: float = _REACH
-    """From here up the share is significantly too great."""
+    at: tuple[float, ...] = (0.0,)
+    """Where the next pictures of each wording are painted."""
+    own: tuple[bool, ...] = (True,)
+    """Which wordings have an aim of their own; the others share one."""
+    past: tuple[Cell, ...] = ()
 
-    def measured(self, hits: int, n: int) -> Search:
-        """The search after `hits` of `n` pictures at `at` showed the attribute."""
-        share = (hits + 0.5) / (n + 1)
-        point = (self.at, log_odds(share), n * share * (1 - share))
-        bottom, top = wilson(hits, n)
-        low = max(self.low, self.at) if top < self.goal else self.low
-        high = min(self.high, self.at) if bottom > self.goal else self.high
-        if low >= high:
-            low, high = -_REACH, _REACH
-        moved = replace(self, past=(*self.past, point), low=low, high=high)
-        return replace(moved, at=round(moved._next(), 6))
+    @cached_property
+    def _aimed(self) -> tuple[Response, tuple[float, ...]]:
+        """The response, and the aims it points to."""
+        about = self.at
+        for _ in range(_PASSES):
+            response = fitted(self.past, len(self.at), about)
+            about = tuple(self._stepped(i, response) for i in range(len(self.at)))
+        return response, about
 
-    def _next(self) -> float:
-        """Where the line through the measured log odds meets the goal; the middle of the bracket if that is outside."""
-        slope, at, seen = self._line()
-        step = at + (log_odds(self.goal) - seen) / slope if slope > 0 else math.inf
-        return step if self.low < step < self.high else (self.low + self.high) / 2
+    @property
+    def typical(self) -> float:
+        """The aim of wordings that were not painted: where the mean of the painted ones meets the goal."""
+        return 0.0 if not any(self.at) else fitted(self.past, len(self.at), self.at).root(self._all, self.goal)
 
-    def _line(self) -> tuple[float, float, float]:
-        """Slope and a point of the secant: least squares over all that was measured, by its precision.
+    def counted(self, hits: Sequence[int], counts: Sequence[int]) -> Search:
+        """The search with `hits` of `counts` more pictures of each wording, painted at `at`; it does not move."""
+        cells = (Cell(w, self.at[w], *pair) for w, pair in enumerate(zip(hits, counts, strict=True)) if pair[1])
+        return replace(self, past=(*self.past, *cells))
 
-        While only one place was measured, the second point is the attribute asked for outright.
-        """
-        weight = sum(w for _, _, w in self.past)
-        at = sum(w * x for x, _, w in self.past) / weight
-        seen = sum(w * y for _, y, w in self.past) / weight
-        width = sum(w * (x - at) ** 2 for x, _, w in self.past)
-        if width > 1e-9:
-            return sum(w * (x - at) * (y - seen) for x, y, w in self.past) / width, at, seen
-        end = math.copysign(1.0, log_odds(self.goal) - seen)
-        return end * (math.copysign(max(_SURE, abs(seen) + 1), end) - seen), at, seen
+    def moved(self) -> Search:
+        """The search at the aims that all pictures point to."""
+        return replace(self, at=self._aimed[1]) if self.past else self
+
+    def excluded(self) -> bool:
+        """Whether the share foretold where it stands, of all wordings together, leaves the goal out of its interval."""
+        response, _ = self._aimed
+        _, low, high = response.interval(list(enumerate(self.at)))
+        return not low <= self.goal <= high
+
+    def within(self, tolerance: float, each: float) -> bool:
+        """Whether at the next aims all wordings together lie within ± tolerance, and each with an aim of its own within
+        ± each, for sure (95 %)."""
+        response, aims = self._aimed
+        _, low, high = response.interval(list(enumerate(aims)))
+        own = [response.interval([(w, aims[w])]) for w in self._all if self.own[w]] if len(aims) > 1 else []
+        single = all(self.goal - each <= a and b <= self.goal + each for _, a, b in own)
+        return single and self.goal - tolerance <= low and high <= self.goal + tolerance
+
+    def foretold(self) -> float:
+        """The share to expect at the next aims, all wordings together."""
+        response, aims = self._aimed
+        return response.interval(list(enumerate(aims)))[0]
+
+    @property
+    def _all(self) -> range:
+        return range(len(self.at))
+
+    def _stepped(self, wording: int, response: Response) -> float:
+        """The next aim of a wording, at most a step away."""
+        wanted = response.root([wording] if self.own[wording] else self._all, self.goal)
+        here = self.at[wording]
+        return round(min(here + _STEP, max(here - _STEP, wanted)), 6)
 
 
 @dataclass(frozen=True)
@@ -96,25 +193,76 @@ class Aim:
     searches: Mapping[str, Search]
 
     @classmethod
-    def start(cls, across: Mapping[str, float]) -> Aim:
-        """Nothing measured: aim at the concept itself."""
-        return cls(across, {name: Search(share) for name, share in list(across.items())[:-1]})
+    def start(cls, across: Mapping[str, float], own: Sequence[bool] = (True,)) -> Aim:
+        """Nothing measured: aim at the concept itself. `own` says which of the painted wordings have their own aim."""
+        at = (0.0,) * len(own)
+        return cls(across, {name: Search(share, at, tuple(own)) for name, share in list(across.items())[:-1]})
 
     @property
-    def alphas(self) -> dict[str, float]:
-        """α of each attribute, none below 0; rounded, since a recipe shows them."""
-        free = [search.at for search in self.searches.values()]
+    def still(self) -> bool:
+        """Whether it still is at the concept itself."""
+        return not any(any(search.at) for search in self.searches.values())
+
+    def alphas(self, wording: int | None = None) -> dict[str, float]:
+        """α of each attribute for a painted wording, or (None) for others; none below 0, and rounded, since a recipe
+        shows them."""
+        free = [s.typical if wording is None else s.at[wording] for s in self.searches.values()]
         floor = min(0.0, *free)
         moved = [*free, 0.0]
         return {name: round(value - floor, 6) for name, value in zip(self.across, moved, strict=True)}
 
-    def measured(self, counts: Mapping[str, int]) -> Aim:
-        """The searches after a round's counts."""
-        n = sum(counts.values())
-        return replace(self, searches={name: s.measured(counts[name], n) for name, s in self.searches.items()})
+    def counted(self, seen: Sequence[Mapping[str, int]]) -> Aim:
+        """The searches after counts of each wording, painted where they stand."""
+        n = [sum(counts.values()) for counts in seen]
+        return replace(self, searches={k: s.counted([c[k] for c in seen], n) for k, s in self.searches.items()})
+
+    def moved(self) -> Aim:
+        """The searches where all their pictures point."""
+        return replace(self, searches={name: search.moved() for name, search in self.searches.items()})
+
+    def verdict(self, tolerance: float, each: float) -> str:
+        """`in`: where its pictures point, every share is within range. `out`: where it stands, one is not. `open`."""
+        if self.still:
+            return self._at_rest(tolerance, each)
+        if all(search.within(tolerance, each) for search in self.searches.values()):
+            return "in"
+        return "out" if any(search.excluded() for search in self.searches.values()) else "open"
+
+    def near(self, tolerance: float) -> bool:
+        """Whether the shares to expect, of all wordings together, lie within ± tolerance."""
+        if self.still:
+            counts = self._pooled()
+            return all(abs(counts[k] / sum(counts.values()) - share) <= tolerance for k, share in self.across.items())
+        return all(abs(search.foretold() - search.goal) <= tolerance for search in self.searches.values())
+
+    def _at_rest(self, tolerance: float, each: float) -> str:
+        """A concept never aimed at is judged by its pictures alone, so that a balanced one is left as it is."""
+        own = next(iter(self.searches.values())).own
+        parts = [judged(self._pooled(w), self.across, each) for w, is_own in enumerate(own) if is_own and len(own) > 1]
+        verdicts = {judged(self._pooled(), self.across, tolerance), *parts}
+        return "out" if "out" in verdicts else "open" if "open" in verdicts else "in"
+
+    def _pooled(self, wording: int | None = None) -> dict[str, int]:
+        """Pictures of each attribute in all rounds: of one wording, or of all."""
+        past = {k: [c for c in s.past if wording in (None, c.wording)] for k, s in self.searches.items()}
+        counts = {name: sum(cell.hits for cell in cells) for name, cells in past.items()}
+        n = sum(cell.n for cell in next(iter(past.values())))
+        return counts | {list(self.across)[-1]: n - sum(counts.values())}
 
 
 def spread(shares: Sequence[Mapping[str, float]], across: Sequence[Mapping[str, float]]) -> float:
     """Δ of Gandikota et al. 2024: mean of |desired − actual| / desired over attributes and concepts."""
     parts = [abs(a[name] - s[name]) / a[name] for s, a in zip(shares, across, strict=True) for name in a]
     return sum(parts) / len(parts)
+
+
+def _facts(wordings: int, wording: int, alpha: float) -> Float[np.ndarray, " parameters"]:
+    """1, α, and both again for this wording."""
+    row = np.zeros(2 + 2 * wordings)
+    row[0], row[1], row[2 + wording], row[2 + wordings + wording] = 1.0, alpha, 1.0, alpha
+    return row
+
+
+def _share(odds: float) -> float:
+    """1 / (1 + e^−x), without overflow."""
+    return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))

@@ -160,7 +160,7 @@ def _jobs(recipe: Recipe) -> list[_Job]:
         prompts = edit.prompts()
         weight = edit.weight / len(prompts) if recipe.tokens == "subject" else edit.weight
         if isinstance(edit, Debias):
-            jobs.extend(_Job(owner, p, None, weight, recipe.tokens, _aims(edit, p)) for p in prompts)
+            jobs.extend(_balanced(recipe, edit, owner, weight))
         else:
             jobs.extend(_asked(recipe, edit, owner, weight))
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
@@ -169,9 +169,7 @@ def _jobs(recipe: Recipe) -> list[_Job]:
 def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with its goal: the guide itself, as published; under `subject` the same wording with
     the guide in the concept's place, and where the guide is automatic the same wording of what is kept."""
-    guide, templates = recipe.guide_of(edit), dict[str, str]()
-    for template in edit.templates():
-        templates.setdefault(template.replace("{}", edit.concept).strip(), template)
+    guide, templates = recipe.guide_of(edit), _templates(edit)
     kept = [prompt for prompt in recipe.preserve if prompt]
     safe = tuple(kept[:: -(-len(kept) // _CENTROID)] if len(kept) >= _FEW else NEUTRAL)
     for prompt, given in templates.items():
@@ -186,9 +184,21 @@ def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) ->
             yield _Job(owner, prompt, guide, weight, recipe.tokens)
 
 
-def _aims(edit: Debias, prompt: str) -> tuple[tuple[str, float], ...]:
-    assert edit.aims is not None
-    return tuple(zip(edit.towards(prompt), edit.aims.values(), strict=True))
+def _templates(edit: Erase | Moderate | Debias) -> dict[str, str]:
+    """Prompt -> the template it was made from, each prompt once."""
+    found = dict[str, str]()
+    for template in edit.templates():
+        found.setdefault(template.replace("{}", edit.concept).strip(), template)
+    return found
+
+
+def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterator[_Job]:
+    """Every wording of a concept with how far it goes towards each attribute; under `subject`, where wordings have aims
+    of their own, what they say before the concept stays."""
+    for prompt, template in _templates(edit).items():
+        aims = tuple(zip(edit.towards(prompt), edit.aims_of(template).values(), strict=True))
+        said = template.split("{}")[0].strip() if edit.worded and recipe.tokens == "subject" else ""
+        yield _Job(owner, prompt, None, weight, recipe.tokens, aims, before=said)
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:
@@ -260,7 +270,8 @@ class _Pile:
     def add(self, job: _Job, known: Known, stream: str, goal: PromptRows | None) -> None:
         source = known[job.prompt][stream]
         if job.aims:
-            rows, goals = _aimed(job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims])
+            before = known[job.before][stream] if job.before else None
+            rows, goals = _aimed(job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims], before)
         elif goal is None or job.kept:
             rows = goals = source.rows[kept_rows(job.tokens, source)]
         else:
@@ -298,11 +309,14 @@ def _take(source: PromptRows, goal: PromptRows, pairs: Sequence[tuple[int, int]]
     return source.rows[[s for s, _ in pairs]], goal.rows[[g for _, g in pairs]]
 
 
-def _aimed(job: _Job, source: PromptRows, towards: Sequence[tuple[PromptRows, float]]) -> tuple[Tensor, Tensor]:
+def _aimed(
+    job: _Job, source: PromptRows, towards: Sequence[tuple[PromptRows, float]], before: PromptRows | None
+) -> tuple[Tensor, Tensor]:
     """c and T(α) = c + Σ α (row of the phrase − c), in float64 until the end."""
     places = [row for row, _ in aimed_pairs(job.tokens, source, source)]
     rows = source.rows[places].double()
     goals = rows.clone()
     for prompt, alpha in towards:
-        goals += alpha * (prompt.rows[[row for _, row in aimed_pairs(job.tokens, source, prompt)]].double() - rows)
+        there = [row for _, row in aimed_pairs(job.tokens, source, prompt, before)]
+        goals += alpha * (prompt.rows[there].double() - rows)
     return source.rows[places], goals.to(source.rows.dtype)

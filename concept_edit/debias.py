@@ -3,7 +3,8 @@
     balance = debias(model, recipe, out="balance")
     balance.edit.save("edit.safetensors")
 
-Seeds are fixed, pictures are kept in the folder and decisions depend on pictures only: a killed run repeats its steps
+Each wording of a concept has an aim of its own, found from the pictures of all rounds (`aiming`). Seeds are fixed and
+never used twice, pictures are kept in the folder and decisions depend on pictures only: a killed run repeats its steps
 from them. Nothing cached is changed in place: each round makes a new recipe and a new edit.
 """
 
@@ -12,57 +13,38 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from concept_edit.aiming import Aim, judged, near, spread
+from concept_edit.aiming import Aim
 from concept_edit.collect import collect
+from concept_edit.corpus import Corpus, default_corpus
 from concept_edit.edit import Edit, solve_statistics
-from concept_edit.evaluation.folder import RunFolder, paint_missing
-from concept_edit.evaluation.instruments import Clip, Confusion, Labeller, confusion, embedded_instruments, named
-from concept_edit.evaluation.intervals import Figure, mean, proportion
-from concept_edit.evaluation.rows import Row
+from concept_edit.evaluation.instruments import Clip, Confusion, Labeller, confusion, embedded_instruments
+from concept_edit.evaluation.intervals import Figure
 from concept_edit.evaluation.run import Settings
-from concept_edit.identity import edit_digest, matrices_digest
 from concept_edit.models.contract import Encoded, Model
-from concept_edit.recipe import Debias, Recipe
+from concept_edit.recipe import Aims, Debias, Recipe
 from concept_edit.solve import Factors
+from concept_edit.studio import Plan, Studio
+from concept_edit.unseen import closing_check
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_UNSEEN = 1_000_000
-"""Seeds of the closing check start so far from those of the rounds."""
-_RESAMPLES = 2000
+__all__ = ["Balance", "Counted", "Plan", "Resolver", "Worded", "debias"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How pictures are drawn."""
+class Worded:
+    """What a round saw of one wording."""
 
-    templates: tuple[str, ...] = ("a {}", "a picture of a {}", "a drawing of a {}")
-    """Prompts of the rounds."""
-    held_out: tuple[str, ...] = ("a portrait of a {}", "an image of a {}")
-    """Prompts of the closing check alone."""
-    tolerance: float = 0.08
-    """How near each share must be to its goal."""
-    batch: int = 16
-    """Pictures of a concept painted before its interval is looked at."""
-    most: int = 160
-    """Pictures of a concept in one round; about 150 resolve ± 0.08."""
-    rounds: int = 12
-    """Rounds at most."""
-    check: int = 48
-    """Pictures of each concept, before and after, on templates of the rounds and held-out ones; 0 leaves it out."""
-    confusion: int = 16
-    """Pictures of each attribute, asked for outright, that the labeller is measured on."""
-    seed: int = 0
-    """First seed of the rounds."""
+    template: str
+    alphas: Mapping[str, float]
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -71,9 +53,12 @@ class Counted:
 
     concept: str
     alphas: Mapping[str, float]
+    """Mean over the wordings painted."""
     counts: Mapping[str, int]
     verdict: str
-    """`in`, `out`, or `near`: as many pictures as allowed, and all shares within the tolerance."""
+    """`in`: all pictures so far tell that the next aims are within range. `out`: these aims are not. `open`: more
+    pictures are needed. `near`: no more rounds are left, and the shares to expect are within the tolerance."""
+    wordings: tuple[Worded, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,10 +116,10 @@ def debias(
         root = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory()))
         studio = Studio(model, judge, drawn, settings or Settings(batch_size=drawn.batch), root)
         confusions = _confusions(studio, wanted)
-        search = _Balancing(studio, Resolver(model, recipe), {edit.concept: Aim.start(edit.across) for edit in wanted})
+        search = _Balancing(studio, Resolver(model, recipe), wanted)
         search.run(progress)
         edit = search.resolved()
-        figures = _closing(studio, edit, wanted, clip) if drawn.check else []
+        figures = closing_check(studio, edit, wanted, clip) if drawn.check else []
     return Balance(
         edit, tuple(search.rounds), search.images, judge.name, confusions, tuple(figures), tuple(search.unsettled)
     )
@@ -150,10 +135,11 @@ class Resolver:
     def __init__(self, model: Model, recipe: Recipe) -> None:
         self.model, self.recipe = _Remembered(model), recipe
         self.right: dict[str, Tensor] = {}
+        self.corpus: Corpus | None = None if recipe.method == "uce" else default_corpus(model)
 
-    def __call__(self, aims: Mapping[str, Mapping[str, float]]) -> Edit:
-        """The edit with these aims: concept -> attribute -> α."""
-        statistics = collect(self.model, self.recipe.aimed(aims))
+    def __call__(self, aims: Mapping[str, Aims]) -> Edit:
+        """The edit with these aims, as `Recipe.aimed` takes them."""
+        statistics = collect(self.model, self.recipe.aimed(aims), corpus=self.corpus)
         if not self.right:
             edit = solve_statistics(statistics)
             if self.recipe.method == "uce" and all(counts is not None for counts in edit.counts.values()):
@@ -184,83 +170,88 @@ class _Remembered:
         return self.known[key]
 
 
-class Studio:
-    """Paints a concept's pictures under an edit, keeps them, and has them labelled."""
-
-    def __init__(self, model: Model, judge: Labeller, plan: Plan, settings: Settings, root: Path) -> None:
-        base = {"model": model.name, "text_encoder": model.fingerprint, "matrices": matrices_digest(model)}
-        self.model, self.judge, self.plan, self.settings = model, judge, plan, settings
-        self.folder = RunFolder(root, {"all": base | asdict(settings)})
-
-    def rows(self, word: str, count: int, *, templates: Sequence[str], seed: int) -> list[Row]:
-        """`count` rows, the templates in turn, each with a seed of its own."""
-        prompts = [template.replace("{}", word) for template in templates]
-        return [Row(prompts[i % len(prompts)], seed + i, subject=word) for i in range(count)]
-
-    def pictures(self, rows: Sequence[Row], edit: Edit | None) -> list[Image]:
-        """Paint what is missing under `edit` (None: the original) and read all of it."""
-        side = "original" if edit is None else edit_digest(edit)[:16]
-        blocks = [rows[i : i + self.settings.batch_size] for i in range(0, len(rows), self.settings.batch_size)]
-        with nullcontext(self.model) if edit is None else edit.applied(self.model):
-            paint_missing(self.folder, side, blocks, self._paint, lambda _: None)
-        return [image for row in rows if (image := self.folder.load(side, row)) is not None]
-
-    def labels(self, rows: Sequence[Row], edit: Edit | None, names: Sequence[str]) -> list[str]:
-        """Which of `names` each picture shows."""
-        return [names[i] for i in named(self.judge, self.pictures(rows, edit), names).tolist()]
-
-    def _paint(self, prompts: list[str], seeds: list[int]) -> list[Image]:
-        given = asdict(self.settings) | {"batch_size": len(prompts)}
-        return self.model.generate(prompts, seeds, **given)
-
-
 class _Balancing:
     """The rounds of a search."""
 
-    def __init__(self, studio: Studio, resolve: Resolver, aims: dict[str, Aim]) -> None:
-        self.studio, self.resolve, self.aims = studio, resolve, aims
+    def __init__(self, studio: Studio, resolve: Resolver, wanted: Sequence[Debias]) -> None:
+        self.studio, self.resolve = studio, resolve
+        self.wanted = {edit.concept: edit for edit in wanted}
+        self.aims = {edit.concept: Aim.start(edit.across, self._owned(edit)) for edit in wanted}
+        self.drawn = dict.fromkeys(self.wanted, 0)
         self.rounds: list[tuple[Counted, ...]] = []
-        self.unsettled = list(aims)
+        self.unsettled = list(self.wanted)
 
     @property
     def images(self) -> int:
         """Pictures counted so far."""
-        return sum(sum(seen.counts.values()) for part in self.rounds for seen in part)
+        return sum(self.drawn.values())
 
     def resolved(self) -> Edit:
         """The edit with the aims as they are."""
-        return self.resolve({concept: aim.alphas for concept, aim in self.aims.items()})
+        return self.resolve({concept: self._aims(edit) for concept, edit in self.wanted.items()})
 
     def run(self, progress: Callable[[int, Sequence[Counted]], None] | None) -> None:
         """Rounds until every concept is settled, or no more are allowed."""
         while self.unsettled and len(self.rounds) < self.studio.plan.rounds:
-            edit, seen = self.resolved(), list[Counted]()
+            edit, seen, moved = self.resolved(), list[Counted](), dict[str, Aim]()
             for concept in self.unsettled:
-                seen.append(self._counted(concept, edit))
+                counted, aim = self._counted(concept, edit)
+                # One never aimed at stays as it is until its pictures say that it is out of range.
+                moved[concept] = aim if aim.still and counted.verdict != "out" else aim.moved()
+                seen.append(counted)
                 if progress is not None:
                     progress(len(self.rounds) + 1, tuple(seen))
+            self.aims |= moved
             self.rounds.append(tuple(seen))
-            self.unsettled = [counted.concept for counted in seen if counted.verdict == "out"]
-            self.aims |= {c.concept: self.aims[c.concept].measured(c.counts) for c in seen if self._moves(c)}
+            self.unsettled = [counted.concept for counted in seen if counted.verdict in ("out", "open")]
 
-    def _moves(self, counted: Counted) -> bool:
-        """A settled concept takes one last step to where all its pictures point; one never aimed at stays as it is."""
-        return counted.verdict == "out" or any(counted.alphas.values())
+    def _aims(self, edit: Debias) -> Aims:
+        """One α an attribute, or one for each wording where wordings have aims of their own."""
+        aim, painted = self.aims[edit.concept], self.studio.plan.templates
+        if not any(self._owned(edit)):
+            return aim.alphas(0)
+        places = {template: place for place, template in enumerate(painted)}
+        return {template: aim.alphas(places.get(template)) for template in edit.templates()}
 
-    def _counted(self, concept: str, edit: Edit) -> Counted:
-        """Paint `concept` until its interval tells in from out, or as many pictures as allowed are there."""
-        plan, across = self.studio.plan, self.aims[concept].across
-        rows = self.studio.rows(concept, plan.most, templates=plan.templates, seed=plan.seed)
-        counts, verdict = dict.fromkeys(across, 0), "open"
+    def _owned(self, edit: Debias) -> list[bool]:
+        """Which of the painted templates are wordings of this entry with an aim of their own."""
+        named, painted = edit.templates(), self.studio.plan.templates
+        several = any(template in named[1:] for template in painted)
+        return [several and template in named for template in painted]
+
+    def _counted(self, concept: str, edit: Edit) -> tuple[Counted, Aim]:
+        """Paint `concept` until its pictures tell in from out, or as many as allowed are there; the aim that knows."""
+        plan, before = self.studio.plan, self.aims[concept]
+        names, count = tuple(before.across), len(plan.templates)
+        tally = [dict.fromkeys(names, 0) for _ in plan.templates]
+        verdict, aim, last = "open", before, len(self.rounds) + 1 == plan.rounds
         for start in range(0, plan.most, plan.batch):
-            for label in self.studio.labels(rows[start : start + plan.batch], edit, tuple(across)):
-                counts[label] += 1
-            verdict = judged(counts, across, plan.tolerance)
+            size = min(plan.batch, plan.most - start)
+            first = self.drawn[concept]
+            rows = self.studio.rows(concept, size, templates=plan.templates, seed=plan.seed, first=first)
+            for place, label in enumerate(self.studio.labels(rows, edit, names), first):
+                tally[place % count][label] += 1
+            self.drawn[concept] += size
+            aim = before.counted(tally)
+            verdict = aim.verdict(plan.tolerance, plan.each)
             if verdict != "open":
                 break
-        if verdict == "open":
-            verdict = "near" if near(counts, across, plan.tolerance) else "out"
-        return Counted(concept, self.aims[concept].alphas, counts, verdict)
+        if verdict == "open" and last:
+            verdict = "near" if aim.near(plan.tolerance) else "out"
+        return _told(concept, verdict, plan.templates, [before.alphas(i) for i in range(count)], tally), aim
+
+
+def _told(
+    concept: str,
+    verdict: str,
+    templates: Sequence[str],
+    alphas: Sequence[Mapping[str, float]],
+    tally: Sequence[Mapping[str, int]],
+) -> Counted:
+    wordings = tuple(Worded(*each) for each in zip(templates, alphas, tally, strict=True))
+    whole = {name: sum(counts[name] for counts in tally) for name in tally[0]}
+    middle = {name: round(sum(a[name] for a in alphas) / len(alphas), 6) for name in alphas[0]}
+    return Counted(concept, middle, whole, verdict, wordings)
 
 
 def _instruments(model: Model, labeller: Labeller | None, clip: Clip | None) -> tuple[Labeller, Clip | None]:
@@ -290,54 +281,3 @@ def _confusions(studio: Studio, wanted: Sequence[Debias]) -> tuple[Confusion, ..
                 pictures[name] += studio.pictures(rows, None)
         found.append(confusion(studio.judge, pictures, source=f"{studio.model.name} asked for each attribute outright"))
     return tuple(found)
-
-
-def _closing(studio: Studio, edit: Edit, wanted: Sequence[Debias], clip: Clip | None) -> list[Figure]:
-    """Shares, Δ and CLIP score before and after, on seeds the search never used."""
-    found: list[Figure] = []
-    for place, (kind, templates) in enumerate(
-        (("training", studio.plan.templates), ("held-out", studio.plan.held_out))
-    ):
-        if not templates:
-            continue
-        seed = studio.plan.seed + _UNSEEN * (place + 1)
-        rows = {e.concept: studio.rows(e.concept, studio.plan.check, templates=templates, seed=seed) for e in wanted}
-        for side, under in (("before", None), ("after", edit)):
-            labels = [studio.labels(rows[e.concept], under, tuple(e.across)) for e in wanted]
-            for debiased, said in zip(wanted, labels, strict=True):
-                found += [
-                    Figure(
-                        f"share of {name}, {kind} templates", debiased.concept, side,
-                        *proportion([label == name for label in said]), len(said), studio.judge.name, "Wilson 95 %",
-                    )
-                    for name in debiased.across
-                ]  # fmt: skip
-            found.append(_spread(kind, side, wanted, labels, studio.judge.name))
-            if clip is not None:
-                found.append(_score(kind, side, [r for e in wanted for r in rows[e.concept]], studio, under, clip))
-    return found
-
-
-def _spread(kind: str, side: str, wanted: Sequence[Debias], labels: Sequence[Sequence[str]], tool: str) -> Figure:
-    """Δ over all concepts, with an interval from resampling each concept's pictures."""
-    across = [edit.across for edit in wanted]
-    hits = [
-        np.array([[label == name for name in edit.across] for label in said])
-        for edit, said in zip(wanted, labels, strict=True)
-    ]
-
-    def delta(tables: Sequence[np.ndarray]) -> float:
-        return spread([dict(zip(a, t.mean(axis=0), strict=True)) for a, t in zip(across, tables, strict=True)], across)
-
-    rng = np.random.default_rng(0)
-    draws = [delta([t[rng.integers(len(t), size=len(t))] for t in hits]) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    n, method = sum(map(len, labels)), "bootstrap over pictures 95 %"
-    return Figure(f"Δ, {kind} templates", "balanced", side, delta(hits), float(low), float(high), n, tool, method)
-
-
-def _score(kind: str, side: str, rows: Sequence[Row], studio: Studio, edit: Edit | None, clip: Clip) -> Figure:
-    images = studio.pictures(rows, edit)
-    scores = (clip.texts([row.prompt for row in rows]) * clip.images(images)).sum(dim=1).tolist()
-    method = "bootstrap over pictures 95 %"
-    return Figure(f"CLIP score, {kind} templates", "balanced", side, *mean(scores), len(scores), clip.name, method)

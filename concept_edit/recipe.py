@@ -55,6 +55,8 @@ def _named(concept: str) -> str:
 
 
 Weight = Annotated[float, Field(gt=0)]
+Aims = Mapping[str, float] | Mapping[str, Mapping[str, float]]
+"""Attribute -> α, or wording -> attribute -> α."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -136,9 +138,10 @@ class Debias:
     """Further prompts that mean the concept, as in `Erase`."""
     phrase: str = "{attribute} {concept}"
     """How the concept is asked for with an attribute: it leads the way from the concept to the attribute."""
-    aims: dict[str, float] | None = None
-    """Attribute -> α: the goal is the concept's rows plus Σ α · (rows of the phrase − rows of the concept). `debias`
-    measures them and writes them here, so that the recipe solves to the same bits again."""
+    aims: dict[str, float | dict[str, float]] | None = None
+    """Attribute -> α: the goal is the concept's rows plus Σ α · (rows of the phrase − rows of the concept). Or wording
+    -> attribute -> α, for every one of `templates()`; then what a wording says before the concept stays where it is.
+    `debias` measures them and writes them here, so that the recipe solves to the same bits again."""
 
     _check_concept = field_validator("concept")(_named)
 
@@ -156,8 +159,14 @@ class Debias:
 
     @model_validator(mode="after")
     def _check_aims(self) -> Debias:
-        if self.aims is not None and list(self.aims) != list(self.across):
-            raise ValueError(f"aims name {list(self.aims)}, across names {list(self.across)}; name the same attributes")
+        if self.aims is None:
+            return self
+        worded = {name: aims for name, aims in self.aims.items() if isinstance(aims, dict)}
+        if worded and (len(worded) < len(self.aims) or list(self.aims) != list(self.templates())):
+            raise ValueError(f"aims name {list(self.aims)}; name the wordings {list(self.templates())}, each with aims")
+        for aims in worded.values() if worded else [self.aims]:
+            if list(aims) != list(self.across):
+                raise ValueError(f"aims name {list(aims)}, across names {list(self.across)}; name the same attributes")
         return self
 
     @field_validator("across")
@@ -172,6 +181,20 @@ class Debias:
     def prompts(self) -> tuple[str, ...]:
         """The concept itself and every wording of it, each once, in order."""
         return Erase(self.concept, wordings=self.wordings).prompts()
+
+    def templates(self) -> tuple[str, ...]:
+        """As of `Erase`."""
+        return Erase(self.concept, wordings=self.wordings).templates()
+
+    @property
+    def worded(self) -> bool:
+        """Whether each wording has aims of its own."""
+        return self.aims is not None and any(isinstance(aims, dict) for aims in self.aims.values())
+
+    def aims_of(self, template: str) -> dict[str, float]:
+        """Attribute -> α for one of `templates()`; empty before anything was measured."""
+        found: Any = (self.aims or {}).get(template) if self.worded else self.aims
+        return dict(found or {})
 
     def phrase_of(self, attribute: str) -> str:
         """The concept with an attribute: 'woman doctor'."""
@@ -297,10 +320,12 @@ class Recipe(BaseModel):
         """Whether the matrix called `name`, in the role `role`, is to be changed."""
         return not self.layers or any(layer == role or fnmatchcase(name, layer) for layer in self.layers)
 
-    def aimed(self, aims: Mapping[str, Mapping[str, float]]) -> Recipe:
-        """The same recipe with these aims: concept to balance -> attribute -> α."""
+    def aimed(self, aims: Mapping[str, Aims]) -> Recipe:
+        """The same recipe with these aims: concept to balance -> attribute -> α, or -> wording -> attribute -> α."""
         edits = tuple(
-            replace(edit, aims=dict(aims[edit.concept])) if isinstance(edit, Debias) and edit.concept in aims else edit
+            replace(edit, aims=dict[str, Any](aims[edit.concept]))
+            if isinstance(edit, Debias) and edit.concept in aims
+            else edit
             for edit in self.edits
         )
         return self.model_copy(update={"edits": edits})

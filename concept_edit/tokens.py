@@ -143,18 +143,25 @@ def _mean_rows(prompts: Sequence[tuple[Tensor, Span]], count: int) -> Tensor:
     return torch.stack(picks).mean(dim=0)
 
 
-def aimed_pairs(rule: str, source: PromptRows, goal: PromptRows) -> Pairs:
-    """Every row that speaks for the source, once, with the row in its place in the goal prompt, of any length."""
+def aimed_pairs(rule: str, source: PromptRows, goal: PromptRows, before: PromptRows | None = None) -> Pairs:
+    """Every row that speaks for the source, once, with the row in its place in the goal prompt, of any length.
+
+    The tokens of `before`, what a wording says before it names the concept, answer to themselves.
+    """
     own = "last" if source.pooled else rule
+    heads = [0] * len(source.spans) if before is None else [len(span.subject) for span in before.spans]
     return [
-        (row, _in_place(row, s, g))
-        for s, g in zip(source.spans, goal.spans, strict=True)
+        (row, _in_place(row, s, g, s.subject[:head]))
+        for s, g, head in zip(source.spans, goal.spans, heads, strict=True)
         for row in dict.fromkeys(pair[0] for pair in _PAIRS[own](s, s))
     ]
 
 
-def _in_place(row: int, source: Span, goal: Span) -> int:
-    """Subject tokens answer to the last one, EOS to EOS, and pads to pads counted from EOS."""
+def _in_place(row: int, source: Span, goal: Span, before: Sequence[int]) -> int:
+    """Tokens before the concept answer to themselves, others of the subject to the last one, EOS to EOS, and pads to
+    pads counted from EOS."""
+    if row in before and row - source.start < goal.eos - goal.start:
+        return goal.start + row - source.start
     return goal.last if row < source.eos else min(goal.eos + row - source.eos, goal.stop - 1)
 
 

@@ -3,6 +3,7 @@ whole loop on a tiny model whose pictures are made by hand from what the edit di
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import random
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 import concept_edit as ce
-from concept_edit.aiming import Aim, Search, judged, log_odds, near, spread
+from concept_edit.aiming import Aim, Search, judged, log_odds, spread
 from concept_edit.debias import Plan, Resolver, debias
 from concept_edit.evaluation.intervals import wilson
 from concept_edit.identity import edit_digest, factor_digests
@@ -57,7 +58,8 @@ def sigmoid(x):
 def painted_by_hand(model, odds, slope=6.0):
     """Make `model` paint white for women, black for men: log odds `odds[word]`, moved by what its matrices now read.
 
-    How far the word went towards "woman word" and "man word" is taken from an edited matrix: nothing else of the edit.
+    How far the prompt went towards "woman word" and "man word" is taken from an edited matrix: nothing else of the
+    edit. A prompt may have odds of its own.
     """
     name = model.sites[0].name
     original = model.weights()[name].clone()
@@ -71,9 +73,10 @@ def painted_by_hand(model, odds, slope=6.0):
         word = next(word for word in odds if word in prompt)
         if prompt != word and prompt.split(word)[0].split()[-1:] in (["man"], ["woman"]):
             return 0.98 if "woman" in prompt else 0.02
-        ways = torch.stack([original @ (row(f"{who} {word}") - row(word)) for who in ("woman", "man")], dim=1)
-        went = torch.linalg.lstsq(ways, (model.weights()[name] - original) @ row(word)).solution
-        return sigmoid(odds[word] + slope * float(went[0] - went[1]))
+        asked = [prompt.replace(word, f"{who} {word}") for who in ("woman", "man")]
+        ways = torch.stack([original @ (row(other) - row(prompt)) for other in asked], dim=1)
+        went = torch.linalg.lstsq(ways, (model.weights()[name] - original) @ row(prompt)).solution
+        return sigmoid(odds.get(prompt, odds[word]) + slope * float(went[0] - went[1]))
 
     def generate(prompts, seeds, **_):
         painted.extend(zip(prompts, seeds, strict=True))
@@ -144,15 +147,69 @@ def test_an_aim_of_zero_is_a_kept_row():
     torch.testing.assert_close(a.dense(), b.dense(), rtol=1e-5, atol=1e-7)
 
 
+WORDED = {
+    "{}": {"man": 0.0, "woman": 0.2},
+    "a {}": {"man": 0.0, "woman": 0.37},
+    "a picture of a {}": {"man": 0.1, "woman": 0.0},
+}
+
+
+def worded(**more):
+    edit = ce.Debias("doctor", across=HALF, wordings=("a {}", "a picture of a {}"))
+    return ce.Recipe(edits=[ce.Erase("apple"), edit], preserve=["art"], tokens="subject", **more)
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux"])
-def test_every_family_re_solves_to_the_very_bits(family):
+@pytest.mark.parametrize("aims", [{"man": 0.0, "woman": 0.37}, WORDED])
+def test_every_family_re_solves_to_the_very_bits(family, aims):
     model = tiny.tiny_model(family)
-    joint = ce.Recipe(edits=[ce.Erase("apple"), *recipe("doctor").edits], preserve=["art"], tokens="subject")
-    resolve = Resolver(model, joint)
+    resolve = Resolver(model, worded())
     resolve({"doctor": {"man": 0.0, "woman": 0.0}})
-    aims = {"doctor": {"man": 0.0, "woman": 0.37}}
-    edit = resolve(aims)
-    assert factor_digests(edit) == factor_digests(ce.solve(model, joint.aimed(aims)))
+    edit = resolve({"doctor": aims})
+    again = ce.solve(model, worded().aimed({"doctor": aims}))
+    assert factor_digests(edit) == factor_digests(again)
+    assert edit_digest(edit) == edit_digest(again)
+
+
+def test_each_wording_has_its_own_goal_and_what_stands_before_the_concept_stays():
+    """Tokens, EOS and pads of "a picture of a doctor" against rows read from the pipeline itself."""
+    pipe = tiny.tiny_pipeline("sd1")
+    model = ce.open_model(pipe)
+    pairs = ce.collect(model, worded().aimed({"doctor": WORDED})).streams["text"].pairs
+    sources, goals = (rows[pairs.owner == 1] for rows in (pairs.sources, pairs.goals))
+    prompts = {template: template.replace("{}", "doctor") for template in WORDED}
+    spots = {t: [*range(1, oracles.clip_rows(pipe, p)[1] + 2)] for t, p in prompts.items()}
+    sizes = [len(own) + 3 for own in spots.values()]
+    assert len(sources) == sum(sizes), "tokens, EOS and three pads of each wording"
+    for template, rows, there in zip(WORDED, sources.split(sizes), goals.split(sizes), strict=True):
+        before = template.split("{}")[0]
+        held = len(pipe.tokenizer(before, add_special_tokens=False).input_ids)
+        own, last = oracles.clip_rows(pipe, prompts[template])
+        torch.testing.assert_close(rows[: last + 1], own[1 : last + 2])
+        torch.testing.assert_close(there[:held], rows[:held], rtol=0, atol=1e-5)
+        wanted = [own[last].double(), own[last + 1].double()]
+        for attribute, alpha in WORDED[template].items():
+            other, at = oracles.clip_rows(pipe, prompts[template].replace("doctor", f"{attribute} doctor"))
+            wanted[0] = wanted[0] + alpha * (other[at] - own[last]).double()
+            wanted[1] = wanted[1] + alpha * (other[at + 1] - own[last + 1]).double()
+        torch.testing.assert_close(there[last - 1 : last + 1], torch.stack(wanted).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_aims_of_wordings_travel_and_are_revoked_added_and_verified(tmp_path):
+    model = tiny.tiny_model("sd1")
+    asked = worded().aimed({"doctor": WORDED})
+    assert ce.Recipe.from_yaml(asked.to_yaml()) == asked
+    edit = ce.solve(model, asked)
+    edit.save(tmp_path / "e.safetensors", statistics=True)
+    loaded = ce.Edit.load(tmp_path / "e.safetensors")
+    assert loaded.recipe.edits[1].aims == WORDED
+    assert edit_digest(ce.solve(model, loaded.recipe)) == edit_digest(edit) == edit_digest(loaded)
+    without = loaded.without("doctor")
+    assert factor_digests(without) == factor_digests(ce.solve(model, asked.without("doctor")))
+    alone = ce.solve(model, asked.without("doctor")), ce.solve(model, asked.without("apple"))
+    joint = ce.solve(model, asked.without("doctor") + asked.without("apple"))
+    for name, dense in (alone[0] + alone[1]).delta(model).items():
+        torch.testing.assert_close(dense, joint.delta(model)[name], rtol=1e-4, atol=1e-6)
 
 
 def test_aims_travel_in_recipes_and_edit_files(model, tmp_path):
@@ -169,6 +226,10 @@ def test_aims_travel_in_recipes_and_edit_files(model, tmp_path):
     [
         ({"aims": {"man": 0.1}}, "name the same attributes"),
         ({"aims": {"man": math.inf, "woman": 0}}, "finite"),
+        ({"aims": {"a {}": {"man": 0.1, "woman": 0}}}, r"name the wordings \['\{\}'\]"),
+        ({"aims": {"{}": {"woman": 0, "man": 0}}}, "name the same attributes"),
+        ({"aims": {"{}": {"man": 0, "woman": math.nan}}}, "finite"),
+        ({"aims": {"{}": {"man": 0, "woman": 0}, "a {}": 0.3}, "wordings": ("a {}",)}, "each with aims"),
         ({"phrase": "woman doctor"}, "must hold"),
     ],
 )
@@ -192,8 +253,9 @@ def test_a_verdict_needs_an_interval_that_tells():
     assert judged({"woman": 80, "man": 80}, across, 0.08) == "in"
     low, high = wilson(80, 160)
     assert high - low <= 0.16
-    assert near({"woman": 55, "man": 45}, across, 0.08)
-    assert not near({"woman": 60, "man": 40}, across, 0.08)
+    at_rest = Aim.start(across)
+    assert at_rest.counted([{"woman": 55, "man": 45}]).near(0.08)
+    assert not at_rest.counted([{"woman": 60, "man": 40}]).near(0.08)
 
 
 @pytest.mark.parametrize("start", [0.04, 0.15, 0.5, 0.85])
@@ -201,28 +263,28 @@ def test_a_verdict_needs_an_interval_that_tells():
 def test_the_search_finds_the_root_of_any_rising_response(start, slope):
     search, rng = Search(0.5), random.Random(7)
     for _ in range(8):
-        chance = sigmoid(log_odds(start) + slope * search.at)
-        search = search.measured(counted(chance, 400, rng)["woman"], 400)
-    assert abs(sigmoid(log_odds(start) + slope * search.at) - 0.5) < 0.08
-    assert search.low < search.high
+        chance = sigmoid(log_odds(start) + slope * search.at[0])
+        search = search.counted([counted(chance, 400, rng)["woman"]], [400]).moved()
+    assert abs(sigmoid(log_odds(start) + slope * search.at[0]) - 0.5) < 0.08
+    assert search.within(0.08, 0.08)
 
 
 def test_a_response_that_does_not_rise_is_bisected_inside_its_bracket():
     search = Search(0.5)
     for _ in range(10):
-        search = search.measured(0 if search.at < 0.3 else 100, 100)
-    assert abs(search.at - 0.3) < 0.02
+        search = search.counted([0 if search.at[0] < 0.3 else 100], [100]).moved()
+    assert abs(search.at[0] - 0.3) < 0.02
 
 
 def test_three_attributes_are_balanced_together():
     goal = {"red": 0.5, "green": 0.3, "blue": 0.2}
     aim, rng = Aim.start(goal), np.random.default_rng(0)
     for _ in range(12):
-        assert min(aim.alphas.values()) >= 0
-        odds = np.array([1.0, -1.0, 0.5]) + 5 * np.array(list(aim.alphas.values()))
+        assert min(aim.alphas(0).values()) >= 0
+        odds = np.array([1.0, -1.0, 0.5]) + 5 * np.array(list(aim.alphas(0).values()))
         chances = np.exp(odds) / np.exp(odds).sum()
         counts = rng.multinomial(600, chances)
-        aim = aim.measured(dict(zip(goal, counts.tolist(), strict=True)))
+        aim = aim.counted([dict(zip(goal, counts.tolist(), strict=True))]).moved()
     assert np.abs(chances - list(goal.values())).max() < 0.08
 
 
@@ -251,6 +313,66 @@ def test_biased_concepts_end_in_range_and_a_balanced_one_is_left_alone(model):
     assert edit_digest(ce.solve(model, found.edit.recipe)) == edit_digest(found.edit)
     assert found.images == sum(sum(c.counts.values()) for part in found.rounds for c in part)
     assert len(painted) == found.images + 2 * 9, "and nothing but the labeller's own measurement"
+
+
+def test_every_wording_gets_an_aim_of_its_own(model):
+    """Two wordings that one α could not balance: towards women in one, towards men in the other."""
+    odds = {"doctor": 0.0, "a doctor": -1.7, "photo of doctor": 1.2}
+    _, share = painted_by_hand(model, odds)
+    templates = ("a {}", "photo of {}")
+    asked = ce.Recipe(edits=[ce.Debias("doctor", across=HALF, wordings=templates)], preserve=["cat"], erase_scale=4.0)
+    plan = Plan(templates=templates, held_out=(), check=40, confusion=0)
+    found = debias(model, asked, Brightness(), plan=plan)
+    (edit,) = found.edit.recipe.edits
+    assert found.unsettled == ()
+    assert list(edit.aims) == ["{}", "a {}", "photo of {}"]
+    assert edit.aims_of("a {}")["woman"] > 0 == edit.aims_of("a {}")["man"]
+    assert edit.aims_of("photo of {}")["man"] > 0 == edit.aims_of("photo of {}")["woman"]
+    with found.edit.applied(model):
+        assert abs(share("a doctor") - 0.5) < plan.each
+        assert abs(share("photo of doctor") - 0.5) < plan.each
+        assert abs(share("a doctor") + share("photo of doctor") - 1) / 2 < plan.tolerance
+    figures = {(f.name, f.side): f for f in found.figures}
+    pooled = [figures["Δ, training templates", side].value for side in ("before", "after")]
+    within = [figures["Δ within each template, training", side].value for side in ("before", "after")]
+    assert 2 * pooled[0] < within[0], "the bias of each wording shows where the pooled share hides it"
+    assert 2 * within[1] < within[0]
+    part = figures["share of woman, training templates: a {}", "after"]
+    assert part.n == 20
+    assert part.low <= 0.5 <= part.high
+    first = found.rounds[0][0]
+    assert [w.template for w in first.wordings] == list(templates)
+    assert sum(sum(w.counts.values()) for w in first.wordings) == sum(first.counts.values())
+
+
+def test_prompts_that_the_entry_does_not_name_share_its_one_aim(model):
+    painted_by_hand(model, {"doctor": -1.7})
+    found = debias(model, recipe("doctor"), Brightness(), plan=Plan(templates=("{}", "doctor {}"), check=0))
+    (edit,) = found.edit.recipe.edits
+    assert not edit.worded
+    assert edit.aims["woman"] > 0 == edit.aims["man"]
+
+
+def test_no_seed_is_used_twice_and_no_round_takes_more_than_allowed(model):
+    painted, _ = painted_by_hand(model, ODDS)
+    plan = Plan(templates=("{}",), check=0, confusion=0, most=40)
+    found = debias(model, recipe(), Brightness(), plan=plan)
+    assert len(set(painted)) == len(painted) == found.images
+    assert max(sum(c.counts.values()) for part in found.rounds for c in part) == 40
+
+
+def test_the_corpus_is_read_once_for_all_rounds(model, monkeypatch):
+    painted_by_hand(model, ODDS)
+    reads, module = [], importlib.import_module("concept_edit.debias")
+    read = module.default_corpus
+    monkeypatch.setattr(module, "default_corpus", lambda of: reads.append(of) or read(of))
+    monkeypatch.setattr(importlib.import_module("concept_edit.collect"), "default_corpus", None)
+    guarded = recipe("doctor", method="guarded", tokens="last")
+    found = debias(model, guarded, Brightness(), plan=Plan(templates=("{}",), check=0, confusion=0, rounds=3))
+    assert len(found.rounds) > 1
+    assert len(reads) == 1
+    monkeypatch.undo()
+    assert edit_digest(ce.solve(model, found.edit.recipe)) == edit_digest(found.edit)
 
 
 def test_the_labeller_s_own_mistakes_are_reported(model):
