@@ -317,10 +317,17 @@ def _solve(recipe: Recipe, work: _Work) -> None:
 
 def _foretold(edit: Edit) -> list[str]:
     """What a guarded solve expects, a line for each stream."""
-    return [
-        f"expected in {name}: " + ", ".join(f"{share:.0%} {_MEANING[key]}" for key, share in told.items())
-        for name, told in edit.predicted.items()
-    ]
+    lines = []
+    for name, told in edit.predicted.items():
+        lines.append(
+            f"expected in {name}: " + ", ".join(f"{told[key]:.0%} {_MEANING[key]}" for key in _MEANING if key in told)
+        )
+        if "groups" in told:
+            lines.append(
+                f"more than one matrix holds: near rows of {name} were merged into {told['groups']:.0f} groups, and "
+                "more of each concept is left; method 'gated' has no such bound"
+            )
+    return lines
 
 
 _MEANING = {

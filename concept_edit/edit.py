@@ -49,7 +49,8 @@ class Edit:
     factors: Mapping[str, Factors]
     """Stream -> left (d_text x rank) and right (rank x d_text), float32."""
     counts: Mapping[str, tuple[int, ...] | None]
-    """Stream -> how many rank rows each concept has, in order; None where the edit was compressed to rank d_text."""
+    """Stream -> how many rank rows each concept has, in order; None where the edit was compressed to rank d_text, or its
+    rows merged."""
     model: str
     """Name of the model whose text encoder it was solved on."""
     fingerprint: str
@@ -63,7 +64,8 @@ class Edit:
     corpus: str = ""
     """Identity of the corpus it holds still, for methods `guarded` and `gated`."""
     predicted: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Stream -> what a guarded solve foretells: `left`, `kept`, `unnamed`, `captions` (means; see `Guarded`)."""
+    """Stream -> what a guarded solve foretells: `left`, `kept`, `unnamed`, `captions` (means; see `Guarded`), and
+    `groups` where there were more rows than one matrix holds."""
 
     @property
     def concepts(self) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ class Edit:
         return self.factors[stream].rank
 
     def rows(self, stream: str) -> tuple[str, ...] | None:
-        """The concept each rank row came from; None where the edit was compressed to rank d_text."""
+        """The concept each rank row came from; None where the edit was compressed to rank d_text, or its rows merged."""
         counts = self.counts[stream]
         if counts is None:
             return None
@@ -293,6 +295,7 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         found = {name: solve_guarded(*_placed(held, name), bounds) for name in held.streams}
         told = {name: foretold(guarded) for name, guarded in found.items()}
         refuse_noise(told)
+        counts |= {name: None for name, guarded in found.items() if guarded.groups}
         factors = {name: guarded.factors.float() for name, guarded in found.items()}
         return Edit(recipe, factors, counts, statistics=held, predicted=told, **about)
     factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in held.streams.items()}

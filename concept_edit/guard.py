@@ -14,13 +14,17 @@ subtracts, are an equality: the map is sought on the complement of their span, w
 
 How far a prompt that nobody named will move is predicted without holding any out, by the leave-one-out identity of
 ridge regression: had a kept row k of weight p not been kept, its drift would be ‖A k‖ / (1 − p kᵀM⁻¹k).
+
+One matrix holds about d_text rows. Where that prediction foretells noise and there are more source rows than two thirds
+of the free directions, near pairs are merged into so many groups, each with the mean of its rows: less of each
+concept goes, and the rest stays a picture.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -35,9 +39,14 @@ _CORPUS = 60.0
 """Weight of the corpus in the first solve, beside source rows of weight 1."""
 _SPAN = 1e-7
 """Directions of the fixed rows under this share of the largest are rounding of float32."""
-_NOISE = 0.65
+NOISE = 0.65
 """Foretold drift from which on an edit is refused: among 900 artists, where more than 400 erased ones begin to take the
 others along (benchmarks/encoder_identity.md)."""
+_HELD = 0.65
+"""Groups of source rows for each free direction. Fewer leave more of each concept, more take the others along; at 600
+of 900 artists identity was best here."""
+_LLOYD = 20
+"""Passes of k-means over the rows."""
 _SHORT = 0.1
 """Ways shorter than this share of a row's distance from the mean (a wording that begins as the guide does) count as so
 long: there is little to erase."""
@@ -85,23 +94,62 @@ class Guarded(NamedTuple):
     """What that drift would be had the row not been kept: the drift to expect of prompts nobody named."""
     corpus: float
     """Drift of caption tokens, root mean square, of their distance from the mean."""
+    groups: int = 0
+    """How many groups the source rows were merged into; 0 where each was solved for itself."""
+
+    @property
+    def noise(self) -> bool:
+        """Whether the foretold drift reaches the distance of unlike words."""
+        return self.corpus > NOISE or (len(self.predicted) > 0 and float(self.predicted.mean()) > NOISE)
 
 
 def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds) -> Guarded:
     """The map that comes nearest to `bounds` after `bounds.rounds` further solves, float64.
 
+    Where it foretells noise because there are too many rows, near ones are merged first.
+
     Not additive: the weights depend on all rows together, so `+` and `without` solve anew from the rows.
 
     Raises:
-        ValueError: pairs held as sums (too many to weigh one by one), rows too alike for the ridge, or a drift that
-            the prediction says would paint noise.
+        ValueError: pairs held as sums (too many to weigh one by one), or rows too alike for the ridge.
     """
     if problem.moment is not None:
         raise ValueError(
             "a guarded solve weighs every row, and these are too many to hold one by one; use the token rule 'last', "
             "fewer wordings, or method 'uce'"
         )
-    return _Rounds(problem, around).run(bounds)
+    rounds = _Rounds(problem, around)
+    found, groups = rounds.run(bounds), int(_HELD * rounds.basis.shape[1])
+    if not found.noise or len(problem.sources) <= groups:
+        return found
+    fewer = _Rounds(merged(problem, groups), around).run(bounds)
+    return fewer._replace(left=rounds.left(fewer.factors), groups=groups)
+
+
+def merged(problem: Problem, groups: int) -> Problem:
+    """The problem with its pairs merged into at most `groups`, by k-means over sources and goals together.
+
+    A group has the weighted mean of its rows and the sum of their weights. The same rows give the same groups.
+    """
+    pairs = torch.cat([problem.sources, problem.goals], dim=1).double()
+    centres, weights = pairs[_spread_out(pairs, groups)], problem.weights.double()
+    for _ in range(_LLOYD):
+        own = torch.cdist(pairs, centres).argmin(dim=1)
+        shares = torch.zeros(len(centres), dtype=torch.float64).index_add_(0, own, weights)
+        sums = torch.zeros_like(centres).index_add_(0, own, weights[:, None] * pairs)
+        centres, shares = (sums / shares[:, None])[shares > 0], shares[shares > 0]
+    sources, goals = centres.float().split(problem.width, dim=1)
+    return replace(problem, sources=sources, goals=goals, weights=shares)
+
+
+def _spread_out(rows: Tensor, count: int) -> list[int]:
+    """Where k-means starts: each time a row drawn by its squared distance from all chosen ones (k-means++)."""
+    generator = torch.Generator().manual_seed(0)
+    chosen, near = [0], (rows - rows[0]).square().sum(dim=1)
+    while len(chosen) < count and bool(near.any()):
+        chosen.append(int(torch.multinomial(near, 1, generator=generator)))
+        near = torch.minimum(near, (rows - rows[chosen[-1]]).square().sum(dim=1))
+    return chosen
 
 
 def complement(fixed: Float[Tensor, "fixed d_text"]) -> Float[Tensor, "d_text free"]:
@@ -114,10 +162,12 @@ def complement(fixed: Float[Tensor, "fixed d_text"]) -> Float[Tensor, "d_text fr
 
 def foretold(guarded: Guarded) -> dict[str, float]:
     """A guarded solve in four figures: the share `left` of the concepts' ways, the drift of `kept` rows, of prompts
-    `unnamed` in the recipe (leave-one-out) and of `captions`. Means; captions root mean square."""
+    `unnamed` in the recipe (leave-one-out) and of `captions`. Means; captions root mean square. `groups` is their
+    number, where rows were merged."""
     means = {"left": guarded.left, "kept": guarded.drift, "unnamed": guarded.predicted}
     told = {name: float(values.mean()) for name, values in means.items() if len(values)}
-    return {name: round(value, 6) for name, value in (told | {"captions": guarded.corpus}).items()}
+    told |= {"captions": guarded.corpus} | ({"groups": guarded.groups} if guarded.groups else {})
+    return {name: round(value, 6) for name, value in told.items()}
 
 
 def refuse_noise(told: Mapping[str, Mapping[str, float]]) -> None:
@@ -127,12 +177,12 @@ def refuse_noise(told: Mapping[str, Mapping[str, float]]) -> None:
         ValueError: naming stream and figures.
     """
     for stream, figures in told.items():
-        if figures.get("unnamed", 0.0) > _NOISE or figures["captions"] > _NOISE:
+        if figures.get("unnamed", 0.0) > NOISE or figures["captions"] > NOISE:
             raise ValueError(
                 f"this edit would paint noise: in the stream {stream!r} prompts it does not name would move by "
                 f"{figures.get('unnamed', 0.0):.0%} and captions by {figures['captions']:.0%} of their distance from "
-                "the mean. One matrix holds about as many concepts as the stream is wide: erase fewer, or use method "
-                "'gated'"
+                "the mean. One matrix holds about as many concepts as the stream is wide, even merged: erase fewer, "
+                "or use method 'gated'"
             )
 
 
@@ -171,12 +221,16 @@ class _Rounds:
         factor = factorise(matrix, self.problem)
         right = self.weights[:, None] * torch.cholesky_solve(self.sources.T, factor).T
         leverage = self.kept_weights * (torch.cholesky_solve(self.kept.T, factor).T * self.kept).sum(dim=1)
-        left = (self.ways.T @ (right @ self.sources.T) - self.ways.T).norm(dim=0) / self.far
         drift = (self.ways.T @ (right @ self.kept.T)).norm(dim=0) / self.kept_far
         change = self.ways.T @ right
         corpus = self._corpus_drift(change)
         factors = self._factors(right, change)
-        return Guarded(factors, left, drift, drift / (1 - leverage).clamp(min=_NEAR), corpus)
+        return Guarded(factors, self.left(factors), drift, drift / (1 - leverage).clamp(min=_NEAR), corpus)
+
+    def left(self, factors: Factors) -> Tensor:
+        """Share of each source row's way that a map leaves."""
+        moved = (self.problem.sources.double() @ factors.right.T) @ factors.left.T
+        return (moved - self.ways).norm(dim=1) / self.far
 
     def _corpus_drift(self, change: Tensor) -> float:
         """Over caption tokens of captions that ask for none of the concepts; over all, where there are none such."""

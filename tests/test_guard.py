@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import concept_edit as ce
-from concept_edit.guard import Bounds, Surroundings, complement, foretold, refuse_noise, solve_guarded
+from concept_edit.guard import Bounds, Surroundings, _Rounds, complement, foretold, merged, refuse_noise, solve_guarded
 from concept_edit.solve import Problem, solve_problem
 
 WIDTH = 96
@@ -102,6 +102,46 @@ def test_too_many_concepts_for_one_matrix_are_refused_with_the_figures():
     with pytest.raises(ValueError, match=r"would paint noise.*'text'.*method 'gated'"):
         refuse_noise({"text": told["text"] | {"unnamed": 0.9}})
     refuse_noise({"text": told["text"] | {"unnamed": 0.5, "captions": 0.5}})
+
+
+def test_merging_gives_the_means_of_near_pairs_with_the_sum_of_their_weights():
+    asked = problem(edits=40)
+    near = replace(
+        asked,
+        sources=torch.cat([asked.sources, asked.sources + 1e-3]),
+        goals=torch.cat([asked.goals, asked.goals]),
+        weights=torch.cat([asked.weights, 3 * asked.weights]),
+    )
+    found = merged(near, 40)
+    assert len(found.sources) == len(found.goals) == len(found.weights) <= 40
+    assert float(found.weights.sum()) == pytest.approx(float(near.weights.sum()))
+    moment = (found.weights[:, None] * found.sources.double()).sum(0)
+    assert torch.allclose(moment, (near.weights[:, None] * near.sources.double()).sum(0), atol=1e-3)
+    for row, twin in zip(near.sources[:40], near.sources[40:], strict=True):
+        owner, other = (torch.cdist(r[None], found.sources).argmin() for r in (row, twin))
+        assert owner == other
+
+
+def test_past_what_a_matrix_holds_near_rows_are_merged_and_each_concept_still_counted():
+    generator = torch.Generator().manual_seed(3)
+    kinds = rows(20, 4)
+    sources = (kinds[:, None] + 0.3 * torch.randn(20, 10, WIDTH, generator=generator)).flatten(0, 1)
+    kept = rows(60, 5)
+    goals = kept.mean(dim=0).expand_as(sources)
+    many = Problem(sources, goals, torch.ones(200).double(), kept, torch.ones(60).double(), 0.5)
+    around, bounds = surroundings(), BOUNDS._replace(left=0.05)
+    plain = _Rounds(many, around).run(bounds)
+    found = solve_guarded(many, around, bounds)
+    assert plain.noise
+    assert not found.noise
+    assert found.factors.rank <= found.groups < 0.66 * WIDTH
+    assert found.left.shape == plain.left.shape == (200,)
+    change = found.factors.dense()
+    left = ((sources.double() @ change.T) - (goals - sources).double()).norm(dim=1)
+    assert torch.allclose(found.left, left / (goals - sources).double().norm(dim=1), rtol=1e-4)
+    assert float(plain.left.mean()) < float(found.left.mean()) < 0.5
+    assert foretold(found)["groups"] == found.groups
+    assert "groups" not in foretold(solve_guarded(problem(), around, BOUNDS))
 
 
 def test_a_stream_narrower_than_the_empty_prompt_is_refused():
