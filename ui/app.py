@@ -51,13 +51,15 @@ def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, 
         return visit, workshop.place()
 
     def leave(request: gr.Request) -> None:
-        """A page was closed: stop its work, and let its state grow old."""
+        """A page was closed: stop its work, and let its state grow old. Gradio's half megabyte about what every
+        component of the page showed, kept for links that nobody can make here, goes at once."""
         sessions = app.state_holder.session_data
         session = sessions.get(request.session_hash or "")
         if session is not None:
             left: Visit = session[visit._id]
             left.leave()
             session[visit._id] = left
+            session.config_values.clear()
 
     app.load(enter, visit, [visit, place], api_visibility="private", queue=False, show_progress="hidden")
     app.unload(leave)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,43 @@ class News:
 Tell = Callable[[News], None]
 
 
+class Worker:
+    """The one thread that does the work. The C library keeps memory by thread: with a thread for each job, what one
+    job frees is not found by the next, and the process grows with the number of visitors."""
+
+    def __init__(self) -> None:
+        self._todo: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._begun = False
+        self._starting = threading.Lock()
+
+    def __call__(self, job: Callable[[], Any]) -> Any:
+        """Run `job()` there and wait for it; its result, or its error raised here."""
+        with self._starting:
+            if not self._begun:
+                threading.Thread(target=_serve, args=(self._todo,), name="worker", daemon=True).start()
+                self._begun = True
+        answer: Future[Any] = Future()
+        self._todo.put((job, answer))
+        return answer.result()
+
+
+def _serve(todo: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]]) -> None:
+    while True:
+        job, answer = todo.get()
+        try:
+            answer.set_result(job())
+        except BaseException as error:
+            answer.set_exception(error)
+        del job, answer
+
+
 class Lane:
     """A fair lock with a waiting line that everybody sees."""
 
     def __init__(self) -> None:
         self._line: deque[object] = deque()
         self._turn = threading.Condition()
+        self._worker = Worker()
 
     @contextmanager
     def lane(self, visit: Visit, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
@@ -74,7 +106,7 @@ class Lane:
             return self._line.index(ticket)
 
     def work(self, visit: Visit, job: Callable[[Tell], Any]) -> Iterator[News]:
-        """Run `job(tell)` in the lane, on a thread of its own, and give its news as they come.
+        """Run `job(tell)` in the lane, on the lane's own thread, and give its news as they come.
 
         The last news has `done` and the job's result as `value`. An error of the job is raised here. A caller that
         goes away leaves nothing locked: the job ends by itself, or at its next step after `visit.stop`.
@@ -101,7 +133,7 @@ class Lane:
         last: News | BaseException
         try:
             with self.lane(visit, lambda before: put(News(f"Waiting: {before} before you."))):
-                last = News(value=job(put), done=True)
+                last = News(value=self._worker(lambda: job(put)), done=True)
         except BaseException as error:
             last = error
         visit._end()

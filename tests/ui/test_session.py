@@ -44,6 +44,28 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came_and_the_waiting_are_told(
     assert ("third", "Waiting: 2 before you.") in told
 
 
+def test_all_jobs_run_on_one_thread_and_their_errors_come_out_of_it():
+    """Memory is kept by thread, so a thread for each job would let the process grow with its visitors."""
+    lane, threads = Workshop(), set()
+
+    def job(tell):
+        threads.add(threading.get_ident())
+
+    def failing(tell):
+        threads.add(threading.get_ident())
+        raise ValueError("no such thing")
+
+    callers = [threading.Thread(target=lambda: result(lane.work(Visit(), job))) for _ in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    with pytest.raises(ValueError, match="no such thing"):
+        result(lane.work(Visit(), failing))
+    result(lane.work(Visit(), job))
+    assert len(threads) == 1
+
+
 def test_cancel_while_waiting_leaves_the_line_to_the_others():
     lane, visit = Workshop(), Visit()
     with lane.lane(Visit()):

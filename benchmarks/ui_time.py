@@ -1,0 +1,162 @@
+"""What a person waits for on the page: the page itself, and a solve with its new picture.
+
+python benchmarks/ui_time.py
+
+Server and browser are warm: each has shown the page before. "Shown" is the time from navigation until the first tab's
+main button has a place on the screen, "answers" until a click on it, made at once, has its answer from the server.
+The same is measured for a Gradio page with one button, which is what Gradio itself costs on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from gradio_client import Client
+
+ROOT = Path(__file__).parent.parent
+TABLE = {
+    "headers": ["change", "concept", "instead", "weight", "wordings"],
+    "data": [["erase", "Twemoji", "in the style of Noto", "1", "in the style of {}"]],
+}
+FIELDS = (TABLE, "Lobe\nEmojiOne\ncat\ndog", "uce", "last", 0.5, 1.0, None, "")
+PROMPT = "a rocket in the style of Twemoji"
+PAGE = [sys.executable, "-m", "ui", "--port"]
+PLAIN = [sys.executable, "-c", """
+import os, sys
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+import gradio as gr
+with gr.Blocks() as page:
+    button, note = gr.Button("Go", elem_id="solve"), gr.HTML("", elem_id="note")
+    button.click(lambda: "<div>answered</div>", None, note)
+page.launch(server_port=int(sys.argv[1]), quiet=True, ssr_mode=False, run_history=False, prevent_thread_lock=True)
+print("http://127.0.0.1", flush=True)
+page.block_thread()
+"""]  # fmt: skip
+_WATCH = """
+const id = setInterval(() => {
+  const button = document.querySelector('#solve');
+  if (button && button.getBoundingClientRect().width > 0) { window.shownAt = performance.now(); clearInterval(id); }
+}, 5);
+"""
+
+
+@contextmanager
+def served(command: Sequence[str], port: int) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server of its own: its address and its process."""
+    server = subprocess.Popen(
+        [*command, str(port)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        if "127.0.0.1" not in line:
+            raise SystemExit(f"the server did not start: {line}")
+        yield f"http://127.0.0.1:{port}/", server
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def processor(server: subprocess.Popen[str]) -> float:
+    """Seconds of processor time the server has used."""
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def repeated(do: Callable[[], Any], times: int) -> list[float]:
+    """Seconds of each of `times` calls."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        do()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def told(name: str, found: Sequence[float]) -> None:
+    print(f"{name}: {statistics.median(found):.2f} s (median of {len(found)}; best {min(found):.2f})", flush=True)
+
+
+def answers(name: str, url: str, server: subprocess.Popen[str], times: int) -> None:
+    """The server's own part: HTML and configuration."""
+    for path in ("", "config"):
+        httpx.get(url + path, timeout=60).raise_for_status()
+        before = processor(server)
+        found = repeated(lambda path=path: httpx.get(url + path, timeout=60).raise_for_status(), times)
+        size, spent = len(httpx.get(url + path, timeout=60).content), (processor(server) - before) / (times + 1)
+        told(f"{name}, GET /{path}, {size / 1000:.0f} kB, {1000 * spent:.0f} ms of the server's processor", found)
+
+
+def shown(name: str, url: str, times: int) -> None:
+    """The page in a warm Chromium."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        print(f"{name}: not measured, there is no Chromium here")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.add_init_script(_WATCH)
+        runs = [_visit(page, url) for _ in range(times + 1)][1:]
+        requests = page.evaluate("performance.getEntriesByType('resource').length")
+        browser.close()
+    for what, column in (("shown", 0), ("answers", 1)):
+        told(f"{name}, {what}", [run[column] for run in runs])
+    print(f"{name}, files the page is made of: {requests}", flush=True)
+
+
+def _visit(page: Any, url: str) -> tuple[float, float]:
+    page.goto(url, wait_until="commit")
+    page.wait_for_function("window.shownAt")
+    page.locator("#solve").click()
+    page.wait_for_function("document.querySelector('#note')?.innerText.trim()")
+    return tuple(page.evaluate("[window.shownAt / 1000, performance.now() / 1000]"))
+
+
+def solves(url: str, server: subprocess.Popen[str], times: int) -> None:
+    """Solve to new picture at the model's own steps, each time of another seed, so that nothing is remembered."""
+    client, seeds = Client(url, verbose=False), iter(range(1000))
+
+    def solve() -> None:
+        answer = client.predict(*FIELDS, PROMPT, next(seeds), 0, 1.0, api_name="/solve")
+        assert "Done." in answer[3], answer[3]
+
+    told("solve to new picture, the first", repeated(solve, 1))
+    before = processor(server)
+    found = repeated(solve, times)
+    spent = (processor(server) - before) / times
+    told(f"solve to new picture, {spent:.1f} s of the server's processor", found)
+    client.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--port", type=int, default=7898)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    for name, command in (("one button", PLAIN), ("the page", PAGE)):
+        start = time.perf_counter()
+        with served(command, options.port) as (url, server):
+            print(f"{name}: open after {time.perf_counter() - start:.1f} s; {os.getloadavg()[0]:.1f} processes wait")
+            answers(name, url, server, options.times)
+            shown(name, url, options.times)
+            if command is PAGE:
+                solves(url, server, options.times)
+
+
+if __name__ == "__main__":
+    main()
