@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from ui.kept import KeptPage
 from ui.look import CSS, theme
 from ui.session import Visit, Workshop
 
@@ -68,6 +70,8 @@ def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, 
 def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server with the settings that keep it private: no analytics, no shared history, no file paths."""
     app.queue(max_size=200)
+    if not options.get("auth"):
+        options["app_kwargs"] = {"middleware": [Middleware(KeptPage)]}
     return app.launch(
         run_history=False,
         show_error=False,

@@ -32,12 +32,19 @@ def small_edit(workshop: Workshop) -> Edit:
 
 
 @pytest.fixture(scope="session")
-def server(workshop: Workshop) -> Iterator[str]:
+def app(workshop: Workshop) -> Any:
+    """The page of the tests' server."""
+    from ui.app import build_app
+
+    return build_app(workshop)
+
+
+@pytest.fixture(scope="session")
+def server(app: Any, workshop: Workshop) -> Iterator[str]:
     """The address of the page, served in this process."""
-    from ui.app import build_app, launch
+    from ui.app import launch
 
     workshop.warm()
-    app = build_app(workshop)
     _, url, _ = launch(app, server_name="127.0.0.1")
     yield url
     app.close()

@@ -83,6 +83,15 @@ def test_the_recipe_is_told_as_yaml(server, caller):
     assert told == ""
 
 
+def test_one_that_leaves_takes_what_gradio_kept_about_its_page(app, server):
+    leaver = connect(server)
+    leaver.predict(*fields(), api_name="/recipe")
+    session = app.state_holder.session_data[leaver.session_hash]
+    assert session.config_values
+    leaver.close()
+    until(lambda: not session.config_values)
+
+
 def test_cancel_from_a_program_stops_a_long_job(server, caller, workshop: Workshop):
     job = caller.submit("a dog in the style of Lobe", 77, 200, api_name="/paint")
     until(lambda: any("Painting" in str(news) for news in job.outputs()))

@@ -111,10 +111,28 @@ def test_a_password_is_asked_for(workshop):
         assert httpx.get(f"{url}gradio_api/info").status_code == 401
         assert httpx.post(f"{url}login", data={"username": "ann", "password": "wrong"}).status_code == 400
         with httpx.Client() as client:
+            assert "auth_required" in client.get(url).text
             assert client.post(f"{url}login", data={"username": "ann", "password": "secret"}).status_code == 200
             assert client.get(f"{url}gradio_api/info").status_code == 200
+            assert "Solve and paint" in client.get(url).text
+            client.cookies.clear()
+            assert "Solve and paint" not in client.get(url).text
     finally:
         app.close()
+
+
+def test_the_page_is_made_once_for_each_address(server, monkeypatch):
+    """Half a megabyte is copied and rendered for it; what it says about its address must still be the visitor's."""
+    first = httpx.get(server)
+    monkeypatch.setattr("gradio.routes.templates.TemplateResponse", lambda **_: pytest.fail("made again"))
+    again = httpx.get(server)
+    assert again.text == first.text
+    assert again.headers["content-type"] == first.headers["content-type"]
+    monkeypatch.undo()
+    port = server.rstrip("/").rpartition(":")[2]
+    other = httpx.get(server, headers={"host": f"localhost:{port}"}).text
+    assert f"http://localhost:{port}" in other
+    assert f"http://localhost:{port}" not in again.text
 
 
 def test_analytics_and_the_shared_history_are_off(server):
