@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ui import pulse
 from ui.kept import KeptPage
 from ui.look import CSS, theme
 from ui.session import Visit, Workshop
@@ -70,8 +71,7 @@ def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, 
 def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server with the settings that keep it private: no analytics, no shared history, no file paths."""
     app.queue(max_size=200)
-    if not options.get("auth"):
-        options["app_kwargs"] = {"middleware": [Middleware(KeptPage)]}
+    shared = [] if options.get("auth") else [Middleware(KeptPage)]
     return app.launch(
         run_history=False,
         show_error=False,
@@ -84,6 +84,8 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         prevent_thread_lock=True,
         theme=theme(),
         css=CSS,
+        head=pulse.head(),
+        app_kwargs={"middleware": [Middleware(pulse.Pulse), *shared]},
         footer_links=["api"],
         **options,
     )

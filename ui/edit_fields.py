@@ -16,6 +16,8 @@ from ui.parts import LIGHT, note, says, trouble
 from ui.session import EMBEDDED, Visit, Workshop, say
 from ui.table import CHANGES, HEAD, rows_of
 
+_KEEP = "(yaml) => { if (!yaml.startsWith('#')) localStorage.setItem('concept-edit recipe', yaml); }"
+_KEPT = "(visit) => [visit, localStorage.getItem('concept-edit recipe') || '']"
 METHOD: Literal["guarded"] = "guarded"
 """What the page solves with unless told otherwise."""
 CHOICES = ("method", "tokens")
@@ -68,6 +70,8 @@ class Sheet:
     adding: Adding
     listing: Listing
     everything: gr.Button
+    again: gr.Button
+    """Brings back what this browser solved last."""
     model: gr.Dropdown
     yaml: gr.Code
     wrong: gr.HTML
@@ -84,6 +88,7 @@ def lay_out(workshop: Workshop) -> Sheet:
         buttons = tuple(
             (gr.Button(each.label, size="sm", elem_id=f"example-{i}"), each) for i, each in enumerate(examples())
         )
+        again = gr.Button("My last recipe", size="sm", elem_id="again", elem_classes=["calm"])
     with gr.Row(elem_classes=["bottom"]):
         change = gr.Dropdown(list(CHANGES), value="erase", label="Change", min_width=110, scale=2, elem_id="change")
         concept = gr.Textbox(label="Concept", placeholder="Twemoji", min_width=130, scale=3, elem_id="concept")
@@ -104,7 +109,7 @@ def lay_out(workshop: Workshop) -> Sheet:
     with gr.Accordion("The recipe as YAML", open=False):
         yaml = gr.Code(value=Recipe().to_yaml(), language="yaml", label="Recipe", interactive=False, elem_id="yaml")
     fields, adding = Fields(rows, keep, settings), Adding(change, concept, instead, add)
-    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, model, yaml, wrong, told)
+    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, again, model, yaml, wrong, told)
 
 
 def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML, gr.HTML]:
@@ -194,8 +199,8 @@ def preview(visit: Visit, values: tuple[Any, ...]) -> tuple[str, str]:
 # Events
 
 
-def wire(sheet: Sheet, visit: gr.State, prompt: gr.Textbox, seed: gr.Number) -> None:
-    """Make the fields live. An example also fills `prompt` and `seed`."""
+def wire(sheet: Sheet, visit: gr.State, prompt: gr.Textbox, seed: gr.Number, solve: gr.Button) -> None:
+    """Make the fields live. An example also fills `prompt` and `seed`; `solve` lets the browser keep the recipe."""
     fields = sheet.fields
 
     def show(visit: Visit, *values: Any) -> tuple[str, str]:
@@ -218,6 +223,7 @@ def wire(sheet: Sheet, visit: gr.State, prompt: gr.Textbox, seed: gr.Number) -> 
     sheet.model.input(choose, [visit, sheet.model], sheet.note, api_name="model", **LIGHT)
     _wire_adding(sheet, visit)
     _wire_lists(sheet, visit)
+    _wire_again(sheet, visit, solve)
 
 
 def _example(example: Example, visit: Visit) -> list[Any]:
@@ -272,3 +278,21 @@ def _wire_lists(sheet: Sheet, visit: gr.State) -> None:
 
     given = [visit, listing.pasted, listing.dropped, *fields.all()]
     listing.read.click(take, given, [*fields.all(), listing.dropped, sheet.note], api_name="list", **LIGHT)
+
+
+def _wire_again(sheet: Sheet, visit: gr.State, solve: gr.Button) -> None:
+    """The browser keeps the recipe that is solved, so that a reload or another server's start loses nothing asked."""
+    fields = sheet.fields.all()
+
+    def again(visit: Visit, kept: str | None) -> list[Any]:
+        """The recipe this browser solved last, back in the fields."""
+        try:
+            if not (kept or "").strip():
+                raise ValueError("this browser holds no recipe yet; it keeps the last one that was solved here")
+            visit.base = Recipe.from_yaml(str(kept))
+        except Exception as error:
+            return [*[gr.skip()] * len(fields), trouble(error)]
+        return [*values_of(visit.base), says("Your last recipe: press Solve and paint to have its edit again.")]
+
+    solve.click(None, sheet.yaml, None, js=_KEEP, api_visibility="private", queue=False)
+    sheet.again.click(again, [visit, sheet.yaml], [*fields, sheet.note], js=_KEPT, api_visibility="private", **LIGHT)

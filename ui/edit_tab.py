@@ -24,7 +24,7 @@ def build(workshop: Workshop, visit: gr.State) -> None:
             sheet = lay_out(workshop)
         with gr.Column(scale=6, min_width=380):
             look, run, past, effect = _right()
-    wire(sheet, visit, look.prompt, look.seed)
+    wire(sheet, visit, look.prompt, look.seed, run[1])
     edit_events.wire(Tab(workshop, visit, sheet.fields, look, past, effect), *run)
 
 

@@ -46,6 +46,10 @@ CSS = """
 .veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}
 .file-row {align-items: center !important; border-bottom: 1px solid var(--border-color-primary); padding: .55rem 0;}
 .file-row .prose p {margin: 0;}
+#pulse {position: fixed; inset: auto 0 0; z-index: 99; padding: .7rem 1.2rem; text-align: center; line-height: 1.4;
+  background: var(--error-background-fill); color: var(--error-text-color);
+  border-top: 2px solid var(--error-border-color);}
+#pulse[hidden] {display: none;}
 button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible {
   outline: 2px solid var(--color-accent) !important; outline-offset: 2px;}
 @media (prefers-reduced-motion: reduce) {* {transition: none !important; animation: none !important;}}
