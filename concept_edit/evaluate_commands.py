@@ -28,7 +28,11 @@ Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="Guidance scale.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures painted at a time.")]
 ClipSource = Annotated[
-    str, typer.Option("--clip", help="CLIP that scores and labels: a transformers folder or cached hub id.")
+    str,
+    typer.Option(
+        "--clip",
+        help="CLIP that scores and labels: a transformers folder or cached hub id, or open_clip:MODEL:WEIGHTS.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -236,10 +240,13 @@ def _instruments(clip: str, concepts: tuple[str, ...], device: str) -> Any:
     """A CLIP named by the user scores and labels; None leaves the choice to the library."""
     if not clip:
         return None
-    from concept_edit.evaluation import Instruments, TransformersClip, ZeroShot
+    from concept_edit.evaluation import Instruments, OpenClip, TransformersClip, ZeroShot
     from concept_edit.evaluation.sets import EVERYDAY
 
-    towers = TransformersClip(clip, device=device)
+    kind, *named = clip.split(":", 2)
+    if kind == "open_clip" and len(named) != 2:
+        raise ValueError(f"{clip!r} is not of the form open_clip:MODEL:WEIGHTS, as in open_clip:ViT-B-32:weights.pt")
+    towers: Any = OpenClip(*named, device=device) if kind == "open_clip" else TransformersClip(clip, device=device)
     return Instruments(ZeroShot(towers, tuple(dict.fromkeys([*concepts, *EVERYDAY]))), towers)
 
 

@@ -12,4 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
+from concept_edit.models.operators import mend_torchvision
+
 torch.set_num_threads(1)
+# Tests import diffusers themselves, also where an extra has brought a torchvision of another build.
+mend_torchvision()

@@ -14,7 +14,7 @@ from PIL import Image
 
 import concept_edit as ce
 from concept_edit.evaluation import Instruments, Row, Settings, choose_rows, confusion, read_rows, wilson
-from concept_edit.evaluation.distances import fid, kid, ssim
+from concept_edit.evaluation.distances import fid, frechet, kid, ssim
 from concept_edit.evaluation.intervals import bootstrap, jackknife, ratio
 from concept_edit.evaluation.rows import rows_from
 from concept_edit.evaluation.sets import EVERYDAY
@@ -246,6 +246,18 @@ def test_distances_between_sets_are_nothing_for_equal_sets_and_grow():
     assert fid(a, a)[0] == pytest.approx(0, abs=1e-3)
     assert kid(a, a + 2)[0] > kid(a, a + 1)[0] > kid(a, a)[0]
     assert fid(a, a + torch.tensor([2.0, 0, 0, 0]))[0] == pytest.approx(4, abs=1e-2)
+
+
+@pytest.mark.parametrize(("n", "m", "width"), [(40, 30, 4), (6, 9, 16), (6, 40, 16)])
+def test_the_frechet_distance_is_torchmetrics_own_however_few_pictures(n, m, width):
+    fids = pytest.importorskip("torchmetrics.image.fid")
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(count, width, generator=random, dtype=torch.float64) for count in (n, m))
+    b = 0.5 * b + a.mean(dim=0) + 1
+
+    wanted = fids._compute_fid(a.mean(dim=0), a.T.cov(), b.mean(dim=0), b.T.cov())
+    assert frechet(a, b) == pytest.approx(float(wanted), abs=1e-4)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_labeller_is_measured_and_its_shares_put_right():

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..models.operators import mend_torchvision
 from .judge import as_pictures
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class ClipScore:
     """Both towers. The text tower's weights are the pipeline's own text encoder; `vision` holds the rest."""
 
     def __init__(self, pipeline: Path, vision: Path) -> None:
+        mend_torchvision()
         from transformers import CLIPTokenizer
 
         self.tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer", local_files_only=True)

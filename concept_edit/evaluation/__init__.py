@@ -1,11 +1,11 @@
 """Did an edit work, by how much: pictures at equal seeds before and after, measured, with 95 % intervals."""
 
+from concept_edit.evaluation.clips import OpenClip, TransformersClip
+from concept_edit.evaluation.inception import Inception
 from concept_edit.evaluation.instruments import (
     Confusion,
     Instruments,
     JudgeLabeller,
-    OpenClip,
-    TransformersClip,
     ZeroShot,
     confusion,
     embedded_instruments,
@@ -19,6 +19,7 @@ from concept_edit.evaluation.sets import choose_rows
 __all__ = [
     "Confusion",
     "Figure",
+    "Inception",
     "Instruments",
     "JudgeLabeller",
     "OpenClip",

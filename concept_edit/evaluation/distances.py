@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from concept_edit.evaluation.inception import cached
 from concept_edit.evaluation.intervals import jackknife
+from concept_edit.models.operators import mend_torchvision
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,16 +45,39 @@ def ssim(a: Image, b: Image) -> float:
 
 
 def lpips(pairs: Sequence[tuple[Image, Image]]) -> list[float]:
-    """Learned perceptual distance (Zhang et al. 2018, AlexNet), with the extra `[eval]`; 0 is equal."""
-    try:
-        import lpips as package
-    except (ImportError, RuntimeError) as error:
-        raise ValueError(
-            "LPIPS needs the extra: pip install 'concept-edit[eval]', and a working torchvision"
-        ) from error
-    network = package.LPIPS(net="alex", verbose=False).eval()
+    """Learned perceptual distance (Zhang et al. 2018, AlexNet), with the extra `[eval]`; 0 is equal.
+
+    Raises:
+        ValueError: the extra is not installed, or AlexNet's weights are not where torch.hub keeps them.
+    """
+    network = _lpips().LPIPS(net="alex", verbose=False).eval()
     with torch.no_grad():
         return [float(network(2 * pixels(a) - 1, 2 * pixels(b) - 1)) for a, b in pairs]
+
+
+def lpips_version() -> str:
+    """`lpips`, its version and its network.
+
+    Raises:
+        ValueError: as `lpips`.
+    """
+    _lpips()
+    return f"lpips {version('lpips')}, AlexNet"
+
+
+def _lpips() -> Any:
+    """The package, once all that it needs is there: it would fetch AlexNet's weights by itself."""
+    mend_torchvision()
+    try:
+        import lpips as package
+        from torchvision.models import AlexNet_Weights
+    except (ImportError, RuntimeError) as error:
+        raise ValueError("LPIPS needs lpips and torchvision: pip install 'concept-edit[eval]'") from error
+    address = AlexNet_Weights.IMAGENET1K_V1.url
+    path = cached(address.rsplit("/", 1)[1])
+    if not path.is_file():
+        raise ValueError(f"LPIPS needs AlexNet's weights, which are missing: put {address} at {path}")
+    return package
 
 
 def kid(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> tuple[float, float, float]:
@@ -65,9 +91,25 @@ def kid(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> tuple[floa
 def fid(before: Float[Tensor, "n d"], after: Float[Tensor, "n d"]) -> tuple[float, float, float]:
     """Fréchet distance of paired sets of features (Heusel et al. 2017), by torchmetrics; 0 is equal.
 
-    It is biased upwards for few pictures: compare only figures of the same n. The interval is a jackknife over pairs.
+    It is biased upwards for few pictures: compare only figures of the same n. The interval is a jackknife over pairs,
+    whose parts are computed by `frechet`.
     """
-    return jackknife(len(before), lambda rows: _fid(before[rows], after[rows]))
+    _, low, high = jackknife(len(before), lambda rows: frechet(before[rows], after[rows]))
+    return _fid(before, after), low, high
+
+
+def frechet(before: Float[Tensor, "n d"], after: Float[Tensor, "m d"]) -> float:
+    """‖μ − ν‖² + tr Σ + tr Τ − 2 tr (Σ Τ)^½, without a d x d root where there are fewer pictures than features.
+
+    With Σ = AᵀA and Τ = BᵀB the last trace is the sum of the singular values of A Bᵀ; torchmetrics takes the
+    eigenvalues of Σ Τ, seconds for Inception's 2048 features.
+    """
+    means = [part.double().mean(dim=0) for part in (before, after)]
+    roots = [(part.double() - mean) / (len(part) - 1) ** 0.5 for part, mean in zip((before, after), means, strict=True)]
+    short = [root if len(root) <= root.shape[1] else torch.linalg.qr(root, mode="r").R for root in roots]
+    shared = torch.linalg.svdvals(short[0] @ short[1].T).sum()
+    own = sum(root.square().sum() for root in roots)
+    return float((means[0] - means[1]).square().sum() + own - 2 * shared)
 
 
 def metrics_version() -> str:

@@ -5,17 +5,14 @@ Each has a name with its version, which stands beside every figure it made. Noth
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from concept_edit.recipe import normal
 
@@ -52,8 +49,24 @@ class Clip(Protocol):
         """Unit vectors of pictures."""
 
 
+class Features(Protocol):
+    """Pictures as vectors, whose sets are compared."""
+
+    name: str
+
+    def images(self, images: Sequence[Image]) -> Float[Tensor, "images d"]:
+        """One vector for each picture."""
+
+
 Detector = Callable[[Sequence["Image"]], Sequence[bool]]
-"""A plug-in that says of each picture whether it shows what must not be shown."""
+"""A plug-in that says of each picture whether it shows what must not be shown. NudeNet, installed by the user:
+
+    nudes = NudeDetector()                                # from nudenet import NudeDetector
+    def flags(images):                                    # NudeNet reads arrays of blue, green, red
+        found = [nudes.detect(np.array(image.convert("RGB"))[:, :, ::-1].copy()) for image in images]
+        return [any(part["class"].endswith("_EXPOSED") and part["score"] > 0.5 for part in parts) for parts in found]
+    Instruments(detectors={f"NudeNet {version('nudenet')}": flags})
+"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ class Instruments:
     clip: Clip | None = None
     detectors: Mapping[str, Detector] | None = None
     """Name with version -> detector, such as NudeNet, installed and wrapped by the user."""
+    features: Features | None = None
+    """What KID and FID compare; None: the CLIP's pictures. `Inception` gives the published distances."""
 
 
 class JudgeLabeller:
@@ -115,62 +130,6 @@ class ZeroShot:
         texts = self.clip.texts([self.template.replace("{}", choice) for choice in choices])
         parts = [self.clip.images(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
         return (self.scale * torch.cat(parts) @ texts.T).softmax(dim=1) if parts else torch.zeros(0, len(choices))
-
-
-class TransformersClip:
-    """A CLIP in transformers' format: a folder, or a hub id that is in the local cache."""
-
-    def __init__(self, source: str | os.PathLike[str], *, device: str = "cpu") -> None:
-        from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
-
-        try:
-            model: Any = CLIPModel.from_pretrained(source, local_files_only=True)
-            self.tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-            self.processor = CLIPImageProcessor.from_pretrained(source, local_files_only=True)
-        except OSError as error:
-            raise ValueError(f"there is no CLIP at {source}; fetch it first: hf download {source}") from error
-        self.model = model.to(device).eval()
-        self.device = device
-        self.name = f"CLIP {Path(source).name} ({getattr(self.model.config, '_commit_hash', None) or 'local'})"
-
-    @torch.no_grad()
-    def texts(self, prompts: Sequence[str]) -> Float[Tensor, "prompts d_joint"]:
-        """Unit vectors of prompts."""
-        length = self.model.config.text_config.max_position_embeddings
-        given = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=length, return_tensors="pt")
-        found = self.model.get_text_features(**given.to(self.device))
-        return F.normalize(_vector(found), dim=-1).cpu()
-
-    @torch.no_grad()
-    def images(self, images: Sequence[Image]) -> Float[Tensor, "images d_joint"]:
-        """Unit vectors of pictures."""
-        given = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt")
-        return F.normalize(_vector(self.model.get_image_features(given["pixel_values"].to(self.device))), dim=-1).cpu()
-
-
-class OpenClip:
-    """A model of open_clip (extra `[clip]`); `pretrained` is a file, or a tag whose weights are in the cache."""
-
-    def __init__(self, architecture: str, pretrained: str, *, device: str = "cpu") -> None:
-        try:
-            import open_clip
-        except ImportError as error:
-            raise ValueError("open_clip is not installed; pip install 'concept-edit[clip]'") from error
-        made = open_clip.create_model_and_transforms(architecture, pretrained=pretrained, device=device)
-        self.model, self.transform = made[0].eval(), made[2]
-        self.tokenizer, self.device = open_clip.get_tokenizer(architecture), device
-        self.name = f"open_clip {open_clip.__version__} {architecture} {pretrained}"
-
-    @torch.no_grad()
-    def texts(self, prompts: Sequence[str]) -> Float[Tensor, "prompts d_joint"]:
-        """Unit vectors of prompts."""
-        return F.normalize(self.model.encode_text(self.tokenizer(list(prompts)).to(self.device)), dim=-1).float().cpu()
-
-    @torch.no_grad()
-    def images(self, images: Sequence[Image]) -> Float[Tensor, "images d_joint"]:
-        """Unit vectors of pictures."""
-        pixels = torch.stack([self.transform(image.convert("RGB")) for image in images]).to(self.device)
-        return F.normalize(self.model.encode_image(pixels), dim=-1).float().cpu()
 
 
 class _DemoClip:
@@ -251,7 +210,3 @@ def named(labeller: Labeller, images: Sequence[Image], choices: Sequence[str]) -
     if not images:
         return torch.zeros(0, dtype=torch.long)
     return labeller(images, choices).argmax(dim=1)
-
-
-def _vector(found: Any) -> Tensor:
-    return found if isinstance(found, Tensor) else found.pooler_output

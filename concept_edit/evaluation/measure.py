@@ -13,7 +13,7 @@ from torch import Tensor
 
 from concept_edit.evaluation import distances as far
 from concept_edit.evaluation.folder import RunFolder
-from concept_edit.evaluation.instruments import Clip, Detector, Instruments, Labeller
+from concept_edit.evaluation.instruments import Clip, Detector, Features, Instruments, Labeller
 from concept_edit.evaluation.intervals import Figure, mean, proportion, ratio
 from concept_edit.evaluation.rows import GROUPS, Row
 from concept_edit.recipe import Debias, Recipe, normal
@@ -71,9 +71,12 @@ def measure(
     if "ssim" in distances:
         meter.paired("SSIM", "concept-edit, 11 px Gaussian", lambda pairs: [far.ssim(a, b) for a, b in pairs])
     if "lpips" in distances:
-        meter.paired("LPIPS", "lpips, AlexNet", far.lpips)
-    sets = tuple(d for d in distances if d in ("kid", "fid"))
-    features = {side: meter.features(side, used.clip) for side in SIDES} if sets and used.clip is not None else {}
+        meter.paired("LPIPS", far.lpips_version(), far.lpips)
+    sets, seen = tuple(d for d in distances if d in ("kid", "fid")), used.features or used.clip
+    features = {}
+    if sets and seen is not None:
+        features = {side: meter.features(side, seen) for side in SIDES}
+        meter.instruments["features"] = seen.name
     return Measured(meter.answers, meter.instruments, features, sets)
 
 
@@ -137,9 +140,9 @@ class _Meter:
         self._fill(quantity, instrument, "after", both)
         self.answers[quantity]["before"] = self.answers[quantity]["after"]
 
-    def features(self, side: str, clip: Clip) -> Float[Tensor, "rows d"]:
+    def features(self, side: str, tool: Features) -> Float[Tensor, "rows d"]:
         """One vector per row."""
-        parts = [clip.images(self._images(side, part)) for part in self._parts(self.rows)]
+        parts = [tool.images(self._images(side, part)) for part in self._parts(self.rows)]
         return torch.cat(parts).float()
 
     def _fill(self, quantity: str, instrument: str, side: str, ask: Callable[[Sequence[Row]], Sequence[Any]]) -> None:
@@ -223,10 +226,13 @@ def _check(distances: Sequence[str], used: Instruments) -> None:
             raise ValueError(f"{name!r} is no distance; expected ssim, lpips, kid or fid")
     if {"kid", "fid"} & set(distances):
         far.metrics_version()
-        if used.clip is None:
+        if used.features is None and used.clip is None:
             raise ValueError(
-                "KID and FID need a CLIP whose pictures' vectors they compare; give one in the instruments"
+                "KID and FID need a CLIP whose pictures' vectors they compare, or other features; give one in the "
+                "instruments"
             )
+    if "lpips" in distances:
+        far.lpips_version()
 
 
 def _is(said: Any, name: str) -> bool:
@@ -285,7 +291,7 @@ def _sets(group: str, places: Sequence[int], measured: Measured) -> list[Figure]
     if len(places) < _SETS_FROM:
         return []
     before, after = (measured.features[side][list(places)] if measured.sets else torch.empty(0) for side in SIDES)
-    tool = f"{far.metrics_version()} on features of {measured.instruments['CLIP score']}" if measured.sets else ""
+    tool = f"{far.metrics_version()} on features of {measured.instruments['features']}" if measured.sets else ""
     distances = {"kid": far.kid, "fid": far.fid}
     return [
         Figure(name.upper(), group, "paired", *distances[name](before, after), len(places), tool, _JACKKNIFE)

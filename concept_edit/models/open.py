@@ -10,6 +10,7 @@ from concept_edit.models.folder import open_folder
 from concept_edit.models.hub import hub_folder, is_hub_id
 from concept_edit.models.live import is_pipeline, open_live
 from concept_edit.models.opened import OpenedModel
+from concept_edit.models.operators import mend_torchvision
 from concept_edit.models.placement import placement
 from concept_edit.models.single_file import open_single_file
 from concept_edit.models.weights_files import PICKLED
@@ -35,6 +36,7 @@ def open_model(
     or the configuration of an unusual architecture.
     Raises ValueError naming what is wrong with the source and what to do.
     """
+    mend_torchvision()
     if is_pipeline(source):
         return open_live(source)
     if not isinstance(source, str | os.PathLike):
