@@ -51,7 +51,8 @@ class Settings:
     offload: bool = False
     """Whether accelerate holds the parts that are not running in main memory."""
     checkpoint_folder: Path | None = None
-    """The only folder whose `.safetensors` files the page offers."""
+    """The only folder whose `.safetensors` files the page offers. What a file lacks (a tokenizer, a configuration) is
+    taken from the diffusers folder of the same name beside it, if there is one."""
     changeable: bool = True
     """Whether the page may change device, precision and offloading; off where strangers visit."""
 
@@ -156,12 +157,12 @@ class Workshop(Lane):
     # Models
 
     def model_names(self) -> list[str]:
-        """The names the page offers: the embedded model and the checkpoint folder's files."""
-        return [EMBEDDED, *self._files()]
+        """The names the page offers: the embedded model, and the checkpoint folder's files that are no generators."""
+        return [EMBEDDED, *(name for name in self._files() if not _is_generator(self._file(name)))]
 
     def generator_names(self) -> list[str]:
-        """The generators the page offers."""
-        return [EMBEDDED, *self._files()]
+        """The generators the page offers: the embedded one, and those of the checkpoint folder."""
+        return [EMBEDDED, *(name for name in self._files() if _is_generator(self._file(name)))]
 
     def open(self) -> list[str]:
         """Names of the models in memory."""
@@ -241,7 +242,9 @@ class Workshop(Lane):
 
         source = name if name == EMBEDDED or _hub_id(name) else str(self._file(name))
         on = "cpu" if self.settings.offload else self.settings.place
-        model = ce.open_model(source, device=on, dtype=self.settings.dtype)
+        beside = Path(source).with_suffix("")
+        more = {"companion": beside} if source != name and beside.is_dir() else {}
+        model = ce.open_model(source, device=on, dtype=self.settings.dtype, **more)
         if source != name:
             model.name = name
         if self.settings.offload:
@@ -296,3 +299,16 @@ def _hub_id(name: str) -> bool:
     from concept_edit.models.hub import is_hub_id
 
     return is_hub_id(name) and not name.startswith(".") and not Path(name).exists()
+
+
+def _is_generator(path: Path) -> bool:
+    """Whether a safetensors file says that it holds a generator. Its header alone is read."""
+    from safetensors import SafetensorError, safe_open
+
+    from styles.checkpoint import FORMAT
+
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
