@@ -49,8 +49,8 @@ class Edit:
     factors: Mapping[str, Factors]
     """Stream -> left (d_text x rank) and right (rank x d_text), float32."""
     counts: Mapping[str, tuple[int, ...] | None]
-    """Stream -> how many rank rows each concept has, in order; None where the edit was compressed to rank d_text, or its
-    rows merged."""
+    """Stream -> how many rank rows each concept has, in order; None where the edit was compressed to rank d_text or its
+    rows were merged."""
     model: str
     """Name of the model whose text encoder it was solved on."""
     fingerprint: str
@@ -82,7 +82,7 @@ class Edit:
         return self.factors[stream].rank
 
     def rows(self, stream: str) -> tuple[str, ...] | None:
-        """The concept each rank row came from; None where the edit was compressed to rank d_text, or its rows merged."""
+        """The concept each rank row came from; None where the edit was compressed or its rows were merged."""
         counts = self.counts[stream]
         if counts is None:
             return None
@@ -287,12 +287,11 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
     }
     if recipe.method == "gated":
         none = {name: empty_factors(stream.width) for name, stream in held.streams.items()}
-        gates = {name: solve_gate(*_placed(held, name), recipe.false_alarm) for name in held.streams}
+        gates = {name: _gate(held, name) for name in held.streams}
         return Edit(recipe, none, dict.fromkeys(none, ()), statistics=held, gates=gates, **about)
     counts = {name: _counts(stream, len(recipe.edits)) for name, stream in held.streams.items()}
     if recipe.method == "guarded":
-        bounds = Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
-        found = {name: solve_guarded(*_placed(held, name), bounds) for name in held.streams}
+        found = {name: solve_guarded(*_placed(held, name), _bounds(recipe)) for name in held.streams}
         told = {name: foretold(guarded) for name, guarded in found.items()}
         refuse_noise(told)
         counts |= {name: None for name, guarded in found.items() if guarded.groups}
@@ -300,6 +299,17 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         return Edit(recipe, factors, counts, statistics=held, predicted=told, **about)
     factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in held.streams.items()}
     return Edit(recipe, factors, counts, statistics=held, **about)
+
+
+def _bounds(recipe: Recipe) -> Bounds:
+    return Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
+
+
+def _gate(statistics: Statistics, name: str) -> Gate:
+    """A stream's gate."""
+    recipe, (problem, around) = statistics.recipe, _placed(statistics, name)
+    bounds, alarm = _bounds(recipe), recipe.caption_alarm
+    return solve_gate(problem, around, recipe.false_alarm, caption_alarm=alarm, bounds=bounds)
 
 
 def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
@@ -338,7 +348,7 @@ def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Edit:
     recipe = Recipe.model_validate(header["recipe"])
     counts = {name: None if n is None else tuple(n) for name, n in header["counts"].items()}
     gates = {
-        name: Gate(*(tensors[f"{name}.gate.{part}"] for part in Gate._fields))
+        name: Gate.read({part: tensors[key] for part in Gate._fields if (key := f"{name}.gate.{part}") in tensors})
         for name in counts
         if f"{name}.gate.ways" in tensors
     }

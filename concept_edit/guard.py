@@ -103,10 +103,10 @@ class Guarded(NamedTuple):
         return self.corpus > NOISE or (len(self.predicted) > 0 and float(self.predicted.mean()) > NOISE)
 
 
-def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds) -> Guarded:
+def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True) -> Guarded:
     """The map that comes nearest to `bounds` after `bounds.rounds` further solves, float64.
 
-    Where it foretells noise because there are too many rows, near ones are merged first.
+    Where it foretells noise because there are too many rows, near ones are merged first (unless `merge` is False).
 
     Not additive: the weights depend on all rows together, so `+` and `without` solve anew from the rows.
 
@@ -120,7 +120,7 @@ def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds) -> Gua
         )
     rounds = _Rounds(problem, around)
     found, groups = rounds.run(bounds), int(_HELD * rounds.basis.shape[1])
-    if not found.noise or len(problem.sources) <= groups:
+    if not merge or not found.noise or len(problem.sources) <= groups:
         return found
     fewer = _Rounds(merged(problem, groups), around).run(bounds)
     return fewer._replace(left=rounds.left(fewer.factors), groups=groups)

@@ -263,6 +263,9 @@ class Recipe(BaseModel):
     """Guarded: solves after the first."""
     false_alarm: float = Field(default=0.05, gt=0, lt=1)
     """Gated: the share of kept rows that may come within reach of the gate."""
+    caption_alarm: float = Field(default=0.001, ge=0, lt=1)
+    """Gated: the share of caption tokens that may come within reach of what tells wordings nobody gave. 0.01 leaves
+    less of a concept in other words."""
     layers: tuple[str, ...] = ()
     """Which matrices to change: roles (`k`, `v`, `context`, `pooled`) or name patterns (`up_blocks.*`). None: all."""
 

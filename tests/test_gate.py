@@ -9,7 +9,9 @@ import torch
 from test_guard import problem, rows, surroundings
 
 import concept_edit as ce
+from concept_edit.demo.recipes import kept, scenes, style_edit
 from concept_edit.gate import Gate, nearest, solve_gate
+from concept_edit.guard import Bounds, solve_guarded
 
 KEPT = ("dog", "panda", "frog", "penguin", "car", "tree", "house", "star")
 
@@ -58,6 +60,66 @@ def test_a_kept_row_beside_an_erased_one_raises_its_threshold_and_is_left_alone(
                   "kept_weights": torch.ones(31).double()}), around, 0.05))  # fmt: skip
     assert beside.thresholds[0] > free.thresholds[0]
     assert float((beside(twin) - twin).norm()) < float((free(twin) - twin).norm())
+
+
+BOUNDS = Bounds(0.22, 0.3, 0.35, 4)
+
+
+def test_past_the_second_threshold_a_row_goes_a_whole_way_and_below_it_stays_bit_for_bit():
+    asked, around = problem(), surroundings()
+    whole = solve_gate(asked, around, 0.05, caption_alarm=0.01, bounds=BOUNDS)
+    gate = whole._replace(thresholds=torch.full_like(whole.thresholds, 2.0))
+    change = solve_guarded(asked, around, BOUNDS).factors.dense().float()
+    way = float((asked.goals - asked.sources).norm(dim=1).median())
+    mixed = 0.7 * asked.sources + 0.3 * rows(6, 31)
+    asks = mixed @ change.T
+    told = asks.norm(dim=1) / way > whole.reach[1] + 0.1
+    assert bool(told.any())
+    moves = (gate(mixed) - mixed)[told]
+    assert torch.allclose(moves.norm(dim=1), torch.full((len(moves),), way), rtol=0.05)
+    assert torch.allclose(torch.cosine_similarity(moves, asks[told]), torch.ones(len(moves)), atol=1e-4)
+    for stays in (asked.kept, around.fixed):
+        assert torch.equal(gate(stays), stays)
+    far = (gate(around.ordinary) - around.ordinary).norm(dim=1) > way / 2
+    assert float(far.double().mean()) <= 0.012
+    closed = gate._replace(reach=torch.tensor([way, 9.0]))
+    assert torch.equal(closed(mixed), mixed)
+
+
+def test_where_the_map_would_foretell_noise_there_is_no_second_threshold():
+    many = problem(edits=90, keeps=60)
+    gate = solve_gate(many, surroundings(), 0.05, bounds=BOUNDS._replace(left=0.01))
+    assert gate.right.shape == (0, many.width)
+
+
+def test_a_gate_of_an_older_file_has_no_second_threshold():
+    gate = solve_gate(problem(), surroundings(), 0.05, bounds=BOUNDS)
+    parts = {name: value for name, value in gate._asdict().items() if name not in ("left", "right", "reach")}
+    older = Gate.read(parts)
+    some = problem().sources
+    assert torch.equal(older(some), solve_gate(problem(), surroundings(), 0.05)(some))
+    with pytest.raises(KeyError, match="mean"):
+        Gate.read({name: value for name, value in parts.items() if name != "mean"})
+
+
+def test_wordings_nobody_gave_are_told_on_the_embedded_model_and_others_are_not(model):
+    gone, stays = ("EmojiOne", "Lobe"), ("Noto", "Twemoji")
+    edits = [style_edit(name, guide="Noto") for name in gone]
+    preserve = [*kept(*gone), *scenes(*gone)]
+    gate = ce.solve(model, ce.Recipe(edits=edits, preserve=preserve, method="gated", caption_alarm=0.01)).gates["text"]
+    near = gate._replace(left=gate.left[:, :0], right=gate.right[:0])
+
+    def moved(gate, style):
+        """Share of the rows from EOS on that a gate moves far, in wordings that the recipe does not hold."""
+        shares = []
+        for prompt in (f"a tree in the style of {style}", f"{style}'s drawing of a cat", f"a fish drawn by {style}"):
+            encoded = model.encode([prompt])["text"]
+            after = encoded.rows[0][int(encoded.eos[0]) :]
+            shares.append(float(((gate(after) - after).norm(dim=1) > 1).double().mean()))
+        return sum(shares) / len(shares)
+
+    assert sum(moved(gate, name) for name in gone) > 0.4 + sum(moved(near, name) for name in gone)
+    assert sum(moved(gate, name) for name in stays) < 0.05 + sum(moved(near, name) for name in stays)
 
 
 def test_a_gate_without_concepts_does_nothing():
