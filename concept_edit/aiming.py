@@ -88,10 +88,14 @@ class Response:
         value = float(shares.mean())
         return value, value - half, value + half
 
-    def root(self, wordings: Sequence[int], goal: float) -> float:
-        """The α at which the mean share of `wordings` meets the goal, by bisection; at least the gentlest slope."""
+    def root(self, wordings: Sequence[int], goal: float, *, beside: Sequence[float] | None = None) -> float:
+        """The α, or the α to add to those given `beside`, at which the mean share of `wordings` meets the goal.
+
+        By bisection; no slope counts as gentler than the gentlest that is believed.
+        """
         slopes = [max(_GENTLEST, self.values[1] + self.values[2 + self.wordings + w]) for w in wordings]
-        starts = [self.values[0] + self.values[2 + w] for w in wordings]
+        apart = [0.0] * len(wordings) if beside is None else beside
+        starts = [float(_facts(self.wordings, w, x) @ self.values) for w, x in zip(wordings, apart, strict=True)]
         low, high = -_REACH, _REACH
         for _ in range(40):
             middle = (low + high) / 2
@@ -133,11 +137,17 @@ class Search:
 
     @cached_property
     def _aimed(self) -> tuple[Response, tuple[float, ...]]:
-        """The response, and the aims it points to."""
+        """The response, and the aims it points to.
+
+        Where a wording's pictures hardly answer to its aim, and it cannot be brought to the goal by itself, all go
+        farther together, so that their mean meets it.
+        """
         about = self.at
         for _ in range(_PASSES):
             response = fitted(self.past, len(self.at), about)
-            about = tuple(self._stepped(i, response) for i in range(len(self.at)))
+            alone = [self._stepped(w, response.root([w] if self.own[w] else self._all, self.goal)) for w in self._all]
+            more = response.root(self._all, self.goal, beside=alone)
+            about = tuple(self._stepped(w, x + more) for w, x in enumerate(alone))
         return response, about
 
     @property
@@ -178,9 +188,8 @@ class Search:
     def _all(self) -> range:
         return range(len(self.at))
 
-    def _stepped(self, wording: int, response: Response) -> float:
+    def _stepped(self, wording: int, wanted: float) -> float:
         """The next aim of a wording, at most a step away."""
-        wanted = response.root([wording] if self.own[wording] else self._all, self.goal)
         here = self.at[wording]
         return round(min(here + _STEP, max(here - _STEP, wanted)), 6)
 

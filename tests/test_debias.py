@@ -276,6 +276,17 @@ def test_a_response_that_does_not_rise_is_bisected_inside_its_bracket():
     assert abs(search.at[0] - 0.3) < 0.02
 
 
+def test_a_wording_that_does_not_answer_is_made_up_for_by_the_others():
+    search, rng = Search(0.5, (0.0,) * 3, (True,) * 3), random.Random(3)
+    for _ in range(10):
+        chances = [0.2, *(sigmoid(5 * (x - 0.6)) for x in search.at[1:])]
+        hits = [counted(chance, 60, rng)["woman"] for chance in chances]
+        search = search.counted(hits, [60] * 3).moved()
+    chances = [0.2, *(sigmoid(5 * (x - 0.6)) for x in search.at[1:])]
+    assert abs(sum(chances) / 3 - 0.5) < 0.08, chances
+    assert min(chances[1:]) > 0.5
+
+
 def test_three_attributes_are_balanced_together():
     goal = {"red": 0.5, "green": 0.3, "blue": 0.2}
     aim, rng = Aim.start(goal), np.random.default_rng(0)
