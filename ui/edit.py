@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from concept_edit.recipe import Debias, Recipe
+from concept_edit.recipe import Recipe
+from ui.balancing import Drawn, balanced, forgotten, unmeasured
 from ui.painting import Shot, painted
 from ui.session import News, Tell, Visit, Workshop, stoppable
 from ui.table import recipe_of
@@ -15,6 +16,7 @@ from ui.versions import Version
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from concept_edit.debias import Balance
     from concept_edit.diagnose import Diagnosis
     from concept_edit.edit import Edit
     from concept_edit.models.opened import OpenedModel
@@ -45,6 +47,8 @@ class Seen:
     diagnosis: Diagnosis | None = None
     pictures: tuple[Image, Image] | None = None
     """Before and after, at the same seed."""
+    balance: Balance | None = None
+    """What was counted, where something was balanced."""
 
 
 def asked(visit: Visit, rows: Sequence[Sequence[Any]], keep: str | None, settings: Mapping[str, Any]) -> Recipe:
@@ -63,10 +67,11 @@ def predict(workshop: Workshop, visit: Visit, recipe: Recipe) -> Iterator[News]:
         ValueError: no concept, one that has to be balanced by pictures first, or as `solve` and `diagnose`.
     """
     _needs_concepts(recipe)
-    waiting = [edit.concept for edit in recipe.edits if isinstance(edit, Debias) and edit.aims is None]
+    waiting = unmeasured(recipe)
     if waiting:
         raise ValueError(
-            f"balancing '{waiting[0]}' is measured in pictures, so there is nothing to predict; press Solve and paint"
+            f"balancing '{waiting[0].concept}' is measured in pictures, so there is nothing to predict; press "
+            "Solve and paint"
         )
 
     def job(tell: Tell) -> Seen:
@@ -79,7 +84,8 @@ def predict(workshop: Workshop, visit: Visit, recipe: Recipe) -> Iterator[News]:
 
 
 def solve(workshop: Workshop, visit: Visit, recipe: Recipe, shot: Shot, strength: float = 1.0) -> Iterator[News]:
-    """Solve, add the edit to the visitor's history, measure it, and paint before and after.
+    """Solve, add the edit to the visitor's history, measure it, and paint before and after. What is to be balanced and
+    was not measured yet is measured first.
 
     The edit stays in the history also when cancel is pressed while painting.
 
@@ -90,15 +96,43 @@ def solve(workshop: Workshop, visit: Visit, recipe: Recipe, shot: Shot, strength
 
     def job(tell: Tell) -> Seen:
         model = _opened(workshop, visit, tell)
+        if unmeasured(recipe):
+            balance = balanced(visit, model, recipe, Drawn(steps=shot.steps), tell)
+            return _kept(visit, model, Seen(balance.edit, balance=balance), shot, strength, tell)
         with stoppable(visit, model):
             edit = _solved(visit, model, recipe, tell)
-            visit.base = edit.recipe
-            visit.edits.push(Version(title(edit.recipe), edit, visit.model, strength))
-            diagnosis = _diagnosed(model, edit, tell)
-        tell(News("Solved", value=Seen(edit, diagnosis)))
-        return Seen(edit, diagnosis, _pair(visit, model, shot, tell))
+        return _kept(visit, model, Seen(edit), shot, strength, tell)
 
     return workshop.work(visit, job)
+
+
+def balance(
+    workshop: Workshop, visit: Visit, recipe: Recipe, drawn: Drawn, shot: Shot, strength: float = 1.0
+) -> Iterator[News]:
+    """Measure every balance of the recipe anew, then as `solve`.
+
+    Raises:
+        ValueError: nothing to balance, a model without a judge, or as `debias`; the history is as it was then.
+    """
+    asked = forgotten(recipe)
+
+    def job(tell: Tell) -> Seen:
+        model = _opened(workshop, visit, tell)
+        found = balanced(visit, model, asked, drawn, tell)
+        return _kept(visit, model, Seen(found.edit, balance=found), shot, strength, tell)
+
+    return workshop.work(visit, job)
+
+
+def _kept(visit: Visit, model: OpenedModel, seen: Seen, shot: Shot, strength: float, tell: Tell) -> Seen:
+    """Add an edit to the history, measure it on the text side, and paint."""
+    assert seen.edit is not None
+    visit.base = seen.edit.recipe
+    visit.edits.push(Version(title(seen.edit.recipe), seen.edit, visit.model, strength))
+    with stoppable(visit, model):
+        solved = replace(seen, diagnosis=_diagnosed(model, seen.edit, tell))
+    tell(News("Solved", value=solved))
+    return replace(solved, pictures=_pair(visit, model, shot, tell))
 
 
 def look(workshop: Workshop, visit: Visit, shot: Shot) -> Iterator[News]:
@@ -181,26 +215,9 @@ def _solved(visit: Visit, model: OpenedModel, recipe: Recipe, tell: Tell) -> Edi
 
     key = (model.fingerprint, recipe.compact())
     if visit.solved is None or visit.solved[0] != key:
-        if any(isinstance(edit, Debias) and edit.aims is None for edit in recipe.edits):
-            return _balanced(visit, model, recipe, tell)
         tell(News(f"Solving {len(recipe.edits)} concept{'s' * (len(recipe.edits) != 1)}"))
         visit.solved = (key, ce.solve(model, recipe))
     return visit.solved[1]
-
-
-def _balanced(visit: Visit, model: OpenedModel, recipe: Recipe, tell: Tell) -> Edit:
-    """Measure, re-aim, re-solve. Pictures stay in the visit's folder, so a cancelled search goes on from them."""
-    from concept_edit.debias import Counted, Plan, debias
-
-    def progress(number: int, counted: Sequence[Counted]) -> None:
-        last = counted[-1]
-        shares = ", ".join(f"{name} {count}" for name, count in last.counts.items())
-        tell(News(f"Balancing, round {number}: {last.concept} was counted as {shares}"))
-
-    tell(News("Balancing: painting and counting pictures. This takes minutes; cancelled, it goes on where it was"))
-    folder = visit.folder / "balance"
-    folder.mkdir(exist_ok=True)
-    return debias(model, recipe, plan=Plan(check=0), out=folder, progress=progress).edit
 
 
 def _diagnosed(model: OpenedModel, edit: Edit, tell: Tell) -> Diagnosis:

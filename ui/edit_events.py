@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ui import balancing
 from ui import edit as handlers
 from ui.edit import Seen
 from ui.edit_fields import Fields, recipe_from, values_of
@@ -59,6 +60,9 @@ class Tab:
     look: Look
     past: Past
     effect: gr.Markdown
+    drawn: tuple[gr.components.Component, ...]
+    """How many pictures a search for balance may paint: a round, rounds, check."""
+    measure: gr.Button
 
     def shown(self) -> list[Any]:
         """All that a job may change."""
@@ -105,6 +109,18 @@ def _wire_work(tab: Tab, predict: gr.Button, solve: gr.Button, paint: gr.Button)
 
         yield from follow(tab, visit, start)
 
+    def on_balance(visit: Visit, *values: Any) -> Iterator[dict[Any, Any]]:
+        """Paint and count pictures, move the goals, solve again, until the shares of the table's balance rows are met;
+        keep the edit in the history."""
+        *fields, pictures, rounds, checked, prompt, seed, steps, strength = values
+
+        def start() -> Iterator[News]:
+            recipe, shot = recipe_from(visit, tuple(fields)), shot_of(prompt, seed, steps)
+            drawn = balancing.drawn_of(pictures, rounds, checked, shot.steps)
+            return handlers.balance(workshop, visit, recipe, drawn, shot, strength)
+
+        yield from follow(tab, visit, start)
+
     def on_paint(visit: Visit, prompt: str, seed: float, steps: float) -> Iterator[dict[Any, Any]]:
         """Paint the prompt before and after, under the version of the history that holds."""
         yield from follow(tab, visit, lambda: handlers.look(workshop, visit, shot_of(prompt, seed, steps)))
@@ -116,6 +132,10 @@ def _wire_work(tab: Tab, predict: gr.Button, solve: gr.Button, paint: gr.Button)
     shown = tab.shown()
     predict.click(on_predict, [visit, *tab.fields.all()], shown, api_name="predict", **LANE)
     solve.click(on_solve, inputs, shown, api_name="solve", **LANE)
+    tab.measure.click(
+        on_balance, [visit, *tab.fields.all(), *tab.drawn, *look.shot(), look.strength], shown,
+        api_name="balance", **LANE,
+    )  # fmt: skip
     gr.on([paint.click, look.prompt.submit], on_paint, [visit, *look.shot()], shown, api_name="paint", **LANE)
     look.strength.input(
         on_strength,
@@ -155,7 +175,10 @@ def effect_text(seen: Seen) -> str:
     """The prediction as a sentence and a table."""
     assert seen.diagnosis is not None
     rows = handlers.effect(seen.diagnosis)
-    return f"{handlers.VERDICTS[seen.diagnosis.verdict]}\n\n{table(['', 'figure', 'worst at', 'verdict'], rows)}"
+    counted = f"{balancing.outcome(seen.balance)}\n\n" if seen.balance is not None else ""
+    return (
+        f"{counted}{handlers.VERDICTS[seen.diagnosis.verdict]}\n\n{table(['', 'figure', 'worst at', 'verdict'], rows)}"
+    )
 
 
 def past(tab: Tab, visit: Visit) -> dict[Any, Any]:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from concept_edit.recipe import Recipe
 from ui import edit as handlers
+from ui.balancing import MOST_CHECKED, MOST_PICTURES, MOST_ROUNDS, Drawn
 from ui.examples import Example, everything_else, examples, suggested
 from ui.lists import KINDS, read_list
 from ui.parts import LIGHT, note, says, trouble
@@ -70,6 +71,8 @@ class Sheet:
     adding: Adding
     listing: Listing
     everything: gr.Button
+    drawn: tuple[gr.components.Component, ...]
+    measure: gr.Button
     again: gr.Button
     """Brings back what this browser solved last."""
     model: gr.Dropdown
@@ -99,6 +102,8 @@ def lay_out(workshop: Workshop) -> Sheet:
         pasted = gr.Textbox(label="Names, one a line; or a CSV; or a recipe", lines=4, elem_id="pasted")
         dropped = gr.File(label="Or a file (.csv, .txt, .yaml)", file_types=list(KINDS), height=110, elem_id="dropped")
         read = gr.Button("Read the list", size="sm", elem_id="read-list")
+    with gr.Accordion("Balance, measured in pictures", open=False):
+        drawn, measure = _balancing()
     with gr.Accordion("Model", open=False):
         model = gr.Dropdown(
             workshop.model_names(), value=EMBEDDED, label="Model", allow_custom_value=True, elem_id="model",
@@ -109,7 +114,20 @@ def lay_out(workshop: Workshop) -> Sheet:
     with gr.Accordion("The recipe as YAML", open=False):
         yaml = gr.Code(value=Recipe().to_yaml(), language="yaml", label="Recipe", interactive=False, elem_id="yaml")
     fields, adding = Fields(rows, keep, settings), Adding(change, concept, instead, add)
-    return Sheet(fields, buttons, adding, Listing(pasted, dropped, read), everything, again, model, yaml, wrong, told)
+    return Sheet(
+        fields,
+        buttons,
+        adding,
+        Listing(pasted, dropped, read),
+        everything,
+        drawn,
+        measure,
+        again,
+        model,
+        yaml,
+        wrong,
+        told,
+    )
 
 
 def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML, gr.HTML]:
@@ -125,6 +143,24 @@ def _table() -> tuple[gr.Dataframe, gr.Textbox, gr.Button, gr.HTML, gr.HTML]:
     )  # fmt: skip
     everything = gr.Button("Keep everything else the embedded model knows", size="sm", elem_id="everything")
     return rows, keep, everything, wrong, told
+
+
+def _balancing() -> tuple[tuple[gr.components.Component, ...], gr.Button]:
+    gr.Markdown(
+        "For rows that say *balance*: pictures are painted and counted, and the goals moved until the shares are as "
+        "wanted. It takes minutes; cancelled, it goes on where it was.",
+        elem_classes=["hint"],
+    )
+    plain = Drawn()
+    fields = (
+        gr.Slider(4, MOST_PICTURES, plain.pictures, step=4, label="Pictures of each concept in a round"),
+        gr.Slider(1, MOST_ROUNDS, plain.rounds, step=1, label="Rounds at most"),
+        gr.Slider(
+            0, MOST_CHECKED, 24, step=4, label="Pictures of the check",
+            info="Before and after, at seeds the search never saw, with prompts of the search and with others.",
+        ),
+    )  # fmt: skip
+    return fields, gr.Button("Measure and balance", elem_id="balance")
 
 
 def _settings() -> tuple[gr.components.Component, ...]:

@@ -25,7 +25,7 @@ def build(workshop: Workshop, visit: gr.State) -> None:
         with gr.Column(scale=6, min_width=380):
             look, run, past, effect = _right()
     wire(sheet, visit, look.prompt, look.seed, run[1])
-    edit_events.wire(Tab(workshop, visit, sheet.fields, look, past, effect), *run)
+    edit_events.wire(Tab(workshop, visit, sheet.fields, look, past, effect, sheet.drawn, sheet.measure), *run)
 
 
 def _right() -> tuple[Any, ...]:

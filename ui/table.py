@@ -76,7 +76,8 @@ def _edit(row: Sequence[str], known: AnyEdit | None) -> AnyEdit:
     if change == "balance":
         across = shares_of(instead)
         if isinstance(known, Debias) and known.across == across:
-            return replace(known, weight=heavy, wordings=more)
+            aims = known.aims if known.wordings == more else None
+            return replace(known, weight=heavy, wordings=more, aims=aims)
         return Debias(concept, across=across, weight=heavy, wordings=more)
     raise ValueError(f"'{change}' is no change; write {', '.join(CHANGES[:-1])} or {CHANGES[-1]}")
 

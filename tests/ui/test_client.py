@@ -68,6 +68,20 @@ def test_two_clients_never_see_each_others_edit(server, caller):
     assert differ(pictures(caller.predict(*SHOT, api_name="/paint")))
 
 
+def test_a_profession_is_measured_and_balanced(server, caller):
+    table = {"headers": list(HEAD), "data": [["balance", "doctor", "man .5, woman .5", "", ""]]}
+    job = caller.submit(table, *fields()[1:], 4, 2, 4, "a doctor", 1, 2, 1.0, api_name="/balance")
+    answer = job.result(timeout=240)
+    assert "Done." in answer[3]
+    assert any("doctor was counted as man" in str(told) for told in job.outputs())
+    assert "Measured balance" in answer[4]
+    assert "share of woman, held-out templates" in answer[4]
+    assert "balance doctor" in str(answer)
+    yaml, _ = caller.predict(table, *fields()[1:], api_name="/recipe")
+    (measured,) = Recipe.from_yaml(yaml).edits
+    assert list(measured.aims) == ["man", "woman"]
+
+
 def test_errors_are_sentences(server, caller):
     wrong = [{"headers": list(HEAD), "data": [["destroy", "x", "", "", ""]]}, *fields()[1:]]
     answer = caller.predict(*wrong, *SHOT, 1.0, api_name="/solve")

@@ -10,8 +10,10 @@ import pytest
 from pages import QUICK, SMALL, result
 from PIL import ImageChops
 
+from concept_edit.edit import solve
 from concept_edit.recipe import Debias, Erase, Moderate, Recipe
 from ui import edit
+from ui.balancing import Drawn, drawn_of, outcome
 from ui.edit_fields import filled, preview, values_of
 from ui.examples import everything_else, examples, suggested
 from ui.export import sizes, write
@@ -280,21 +282,71 @@ def test_versions_after_an_undo_are_dropped_by_the_next(small_edit):
     assert not versions.undo()
 
 
-def test_balancing_is_solved_by_counting_pictures(workshop, visit, monkeypatch):
-    """The search itself is tested with the library; here: that it is called, followed, and its edit kept."""
-    balance = Recipe(edits=(Debias("cook", across={"man": 0.5, "woman": 0.5}),))
+# Balancing
 
-    def debias(model, recipe, *, plan, out, progress):
-        from concept_edit.debias import Balance, Counted
-        from concept_edit.edit import solve
+BALANCE = Recipe(edits=(Debias("farmer", across={"man": 0.5, "woman": 0.5}),))
 
-        progress(1, [Counted("cook", {"man": 0.0, "woman": 0.0}, {"man": 3, "woman": 13}, "out")])
-        aimed = recipe.aimed({"cook": {"man": 0.4, "woman": 0.0}})
-        return Balance(solve(model, aimed), (), 16, "judge", ())
 
-    monkeypatch.setattr(import_module("concept_edit.debias"), "debias", debias)
-    news = list(edit.solve(workshop, visit, balance, QUICK))
-    assert any(item.text == "Balancing, round 1: cook was counted as man 3, woman 13" for item in news)
-    assert visit.edits.current.edit.recipe.edits[0].aims == {"man": 0.4, "woman": 0.0}
+def test_balancing_is_solved_by_counting_pictures_and_its_aims_are_kept(workshop, visit):
+    drawn = Drawn(pictures=4, rounds=2, checked=2, steps=2)
+    news = list(edit.balance(workshop, visit, BALANCE, drawn, QUICK))
+    told = [item.text for item in news]
+    assert any(text.startswith("Round 1 of at most 2: farmer was counted as man ") for text in told)
+    assert any("denoising steps" in text for text in told)
+    seen = news[-1].value
+    assert differ(*seen.pictures)
+    assert 4 <= seen.balance.images <= 8
+    (entry,) = visit.edits.current.edit.recipe.edits
+    assert entry.aims is not None
     rows = rows_of(visit.edits.current.edit.recipe)
     assert edit.asked(visit, rows, "", {}) == visit.edits.current.edit.recipe
+    text = outcome(seen.balance)
+    assert f"**Measured balance.** {seen.balance.images} pictures were counted" in text
+    assert text.count("| farmer |") >= 5
+    assert "share of woman, held-out templates" in text
+
+    again = list(edit.balance(workshop, visit, visit.edits.current.edit.recipe, drawn, QUICK))[-1].value
+    assert again.balance.rounds == seen.balance.rounds
+
+
+def test_a_search_for_balance_is_cancelled_within_a_step(workshop, visit):
+    news = edit.balance(workshop, visit, BALANCE, Drawn(pictures=8, rounds=3, steps=50), QUICK)
+    next(item for item in news if "denoising steps" in item.text)
+    visit.cancel()
+    with pytest.raises(Stopped):
+        list(news)
+    assert visit.edits.titles() == ["0 · original"]
+
+
+def test_solving_a_balance_that_was_not_measured_measures_it(workshop, visit, monkeypatch):
+    asked = []
+
+    def debias(model, recipe, *, plan, settings, out, progress):
+        asked.append((plan, settings))
+        aimed = recipe.aimed({"farmer": {"man": 0.4, "woman": 0.0}})
+        return import_module("concept_edit.debias").Balance(solve(model, aimed), (), 16, "judge", ())
+
+    monkeypatch.setattr(import_module("concept_edit.debias"), "debias", debias)
+    result(edit.solve(workshop, visit, BALANCE, QUICK))
+    assert [(plan.most, settings.steps) for plan, settings in asked] == [(48, 2)]
+    result(edit.solve(workshop, visit, visit.edits.current.edit.recipe, QUICK))
+    assert len(asked) == 1
+
+
+def test_what_cannot_be_balanced_is_said(workshop, visit):
+    with pytest.raises(ValueError, match="the table balances nothing; add a row such as: balance, farmer"):
+        edit.balance(workshop, visit, SMALL, Drawn(), QUICK)
+    for values, complaint in (((0, 1, 0), "0 pictures a round"), ((4, 99, 0), "99 rounds"), ((4, 1, -1), "-1 pict")):
+        with pytest.raises(ValueError, match=complaint):
+            drawn_of(*values, None)
+    with pytest.raises(ValueError, match="Give whole numbers"):
+        drawn_of(None, 1, 0, None)
+
+
+def test_other_wordings_of_a_balanced_row_have_to_be_measured_anew(visit):
+    aims = {"{}": {"man": 0.5, "woman": 0.0}, "a {}": {"man": 0.2, "woman": 0.0}}
+    known = Debias("cook", across={"man": 0.5, "woman": 0.5}, wordings=("a {}",), aims=aims)
+    visit.base = Recipe(edits=(known,))
+    assert edit.asked(visit, rows_of(visit.base), "", {}).edits == (known,)
+    (changed,) = edit.asked(visit, [["balance", "cook", "man 50, woman 50", "1", "the {}"]], "", {}).edits
+    assert (changed.aims, changed.wordings) == (None, ("the {}",))

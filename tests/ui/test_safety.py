@@ -147,7 +147,7 @@ def test_every_action_has_a_name_and_a_description(server):
     endpoints = httpx.get(f"{server}gradio_api/info").json()["named_endpoints"]
     wanted = {"/solve", "/predict", "/paint", "/strength", "/undo", "/redo", "/history", "/revoke", "/cancel",
               "/recipe", "/add", "/list", "/everything_else", "/model", "/compare", "/compare_cancel", "/sizes",
-              "/device",
+              "/device", "/balance",
               *(f"/export_{kind}" for kind in ("lora", "checkpoint", "kv", "edit", "recipe", "report"))}  # fmt: skip
     assert wanted <= set(endpoints)
     assert [name for name, about in endpoints.items() if not about.get("description")] == []
