@@ -16,12 +16,15 @@ from concept_edit.identity import digest, edit_digest
 from ui.edit import title
 from ui.examples import examples
 from ui.session import EMBEDDED, News, Tell, Visit, Workshop, stoppable
+from ui.signatures import Signed, placed, signed
 from ui.versions import Version
 
 if TYPE_CHECKING:
     from concept_edit.evaluation import Figure, Report
 
 MOST_PROMPTS, MOST_SEEDS = 48, 8
+_PERSONAL = (".sig", ".pub")
+"""Files of a release that belong to one person. Public keys that lie in the release itself prove nothing."""
 _SENTENCES = (
     ("edited", "Prompts of what was edited still show it in {after} of the pictures; before it was {before}."),
     ("near", "Its neighbours show what they should in {after}; before it was {before}."),
@@ -175,18 +178,23 @@ def release(workshop: Workshop, visit: Visit, decision: Decision, tell: Tell) ->
     return _packed(folder, _folder(visit) / "release.zip"), made.manifest
 
 
-def verify(workshop: Workshop, visit: Visit, files: Sequence[str], tell: Tell) -> Verification:
-    """Solve the recipe of an uploaded edit anew and compare; with its manifest and history where they came along."""
+def verify(
+    workshop: Workshop, visit: Visit, files: Sequence[str], tell: Tell, keys: Sequence[str] = ()
+) -> tuple[Verification, list[Signed]]:
+    """Solve the recipe of an uploaded edit anew and compare; with its manifest and history where they came along, and
+    its signatures, checked with the public keys that the visitor trusts."""
     folder = _folder(visit) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        _unpacked(files, folder)
+        _unpacked([path for path in files if Path(path).suffix.lower() not in _PERSONAL], folder)
+        placed([Path(path) for path in files if Path(path).suffix.lower() == ".sig"], folder, ".sig")
+        people = signed(folder, placed([Path(path) for path in keys], folder, ".pub"))
         tell(News(f"Opening {visit.model}"))
         model = workshop.model(visit.model)
         tell(News("Solving the recipe anew"))
         with stoppable(visit, model):
-            return verified(folder / EDIT, model)
+            return verified(folder / EDIT, model), people
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the manifest or the edit file is damaged ({type(error).__name__}); get it anew") from error
     finally:
@@ -199,7 +207,7 @@ def _unpacked(files: Sequence[str], folder: Path) -> None:
     for path in map(Path, files or ()):
         name = names.get(path.suffix.lower())
         if name is None:
-            raise ValueError(f"{path.name} is of a kind that is not read here; give {', '.join(names)}")
+            raise ValueError(f"{path.name} is of a kind that is not read here; give {', '.join(names)} or .sig")
         if (folder / name).exists():
             raise ValueError(f"two files end with {path.suffix}; give one edit, with its manifest and history if any")
         shutil.copyfile(path, folder / name)

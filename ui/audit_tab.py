@@ -18,6 +18,7 @@ from ui.look import empty
 from ui.painting import MOST_STEPS
 from ui.parts import LANE, LIGHT, note, says, trouble
 from ui.session import Tell, Visit, Workshop
+from ui.signatures import Signed, verdict
 from ui.versions import Version
 
 if TYPE_CHECKING:
@@ -102,8 +103,13 @@ def _releasing() -> SimpleNamespace:
 def _checking() -> SimpleNamespace:
     with gr.Accordion("Verify an edit: was it touched?", open=False):
         files = gr.File(
-            label="An edit (.safetensors), and its manifest.json and history.jsonl if there are any",
-            file_count="multiple", file_types=[".safetensors", ".json", ".jsonl"], height=150, elem_id="audit-files",
+            label="An edit (.safetensors), and its manifest.json, history.jsonl and signatures (.sig) if there are any",
+            file_count="multiple", file_types=[".safetensors", ".json", ".jsonl", ".sig", ".pub"], height=150,
+            elem_id="audit-files",
+        )  # fmt: skip
+        keys = gr.File(
+            label="Public keys you trust, one a person, named as they sign (ada.pub); from them, not from the release",
+            file_count="multiple", file_types=[".pub"], height=110, elem_id="audit-keys",
         )  # fmt: skip
         check = gr.Button("Verify", elem_classes=["calm"], elem_id="audit-verify")
         told = note("The recipe in the file is solved again and compared, bit for bit.", elem_id="audit-verified")
@@ -111,7 +117,7 @@ def _checking() -> SimpleNamespace:
             headers=["part", "", "what was found"], interactive=False, wrap=True, visible=False,
             column_widths=["20%", "20%", "60%"],
         )  # fmt: skip
-    return SimpleNamespace(files=files, check=check, told=told, table=table)
+    return SimpleNamespace(files=files, keys=keys, check=check, told=told, table=table)
 
 
 def _found() -> SimpleNamespace:
@@ -164,8 +170,9 @@ def _wire_release(
         [releasing.told, releasing.pack], api_name="audit_release", **LANE,
     )  # fmt: skip
     checking.check.click(
-        events.verify, [visit, checking.files], [checking.told, checking.table], api_name="audit_verify", **LANE
-    )
+        events.verify, [visit, checking.files, checking.keys], [checking.told, checking.table],
+        api_name="audit_verify", **LANE,
+    )  # fmt: skip
 
 
 class AuditEvents:
@@ -231,17 +238,18 @@ class AuditEvents:
                     gr.update(value=value[0], visible=True),
                 )
 
-    def verify(self, visit: Visit, files: Sequence[str] | None) -> Page:
-        """Verify an edit file, with its manifest and history if they are given: say what was touched."""
+    def verify(self, visit: Visit, files: Sequence[str] | None, keys: Sequence[str] | None = None) -> Page:
+        """Verify an edit file, with its manifest, history and signatures if they are given, and the public keys you
+        trust: say what was touched, and who has signed."""
 
-        def job(tell: Tell) -> Verification:
-            return audit.verify(self.workshop, visit, files or [], tell)
+        def job(tell: Tell) -> tuple[Verification, list[Signed]]:
+            return audit.verify(self.workshop, visit, files or [], tell, keys or [])
 
         for told, value in follow(self.workshop, visit, job):
             if value is None:
                 yield told, gr.skip()
             else:
-                yield _verdict(value), gr.update(value=_findings(value), visible=True)
+                yield _verdict(*value), gr.update(value=_findings(*value), visible=True)
 
 
 def split(text: str | None) -> tuple[str, ...]:
@@ -282,11 +290,16 @@ def _pictures(report: Report) -> str:
     )
 
 
-def _verdict(found: Verification) -> str:
-    if found.ok:
-        return says("Untouched: everything is what it was.")
-    return trouble(f"Touched: {', '.join(found.touched)}. Do not rely on it before you know why.")
+def _verdict(found: Verification, people: Sequence[Signed]) -> str:
+    if not found.ok:
+        return trouble(f"Touched: {', '.join(found.touched)}. Do not rely on it before you know why.")
+    told = f"Untouched: everything is what it was. {verdict(people)}".strip()
+    return trouble(told) if any(each.state == "wrong" for each in people) else says(told)
 
 
-def _findings(found: Verification) -> list[list[str]]:
-    return [[finding.part, "✓ as it was" if finding.ok else "✗ touched", finding.text] for finding in found.findings]
+_STATES = {"trusted": "✓ signed", "unchecked": "? not checked", "missing": "✗ not signed", "wrong": "✗ wrong"}
+
+
+def _findings(found: Verification, people: Sequence[Signed]) -> list[list[str]]:
+    parts = [[finding.part, "✓ as it was" if finding.ok else "✗ touched", finding.text] for finding in found.findings]
+    return parts + [["signature", _STATES[each.state], each.text] for each in people]

@@ -151,13 +151,82 @@ def test_a_release_is_one_zip_that_verifies(
     files = [str(tmp_path / name) for name in ("edit.safetensors", "manifest.json", "history.jsonl")]
     said, table = last(events.verify(solved, files))
     assert "Untouched" in said
-    assert all(row[1].startswith("✓") for row in table["value"])
+    assert {row[1] for row in table["value"] if row[0] != "signature"} == {"✓ as it was"}
+    assert [row[1] for row in table["value"] if row[0] == "signature"] == ["✗ not signed"] * 2
     manifest["decision"]["text"] = "do not ship it"
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     said, table = last(events.verify(solved, files))
     assert "Touched: manifest" in said
     assert any(row[:2] == ["manifest", "✗ touched"] for row in table["value"])
     assert "Touched: manifest" in last(events.verify(solved, files[:1]))[0]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key pairs of three people."""
+    pytest.importorskip("model_signing", reason="signing needs the extra [sign]")
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("Ada", "Ben", "Eve"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        plain, public = form.NoEncryption(), form.PublicFormat.SubjectPublicKeyInfo
+        (folder / f"{name}.pem").write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, plain))
+        (folder / f"{name}.pub").write_bytes(key.public_key().public_bytes(form.Encoding.PEM, public))
+    return folder
+
+
+@pytest.fixture
+def release(workshop: Workshop, solved: Visit, measured: list[tuple[Any, ...]], tmp_path: Path) -> Path:
+    """A release of two reviewers, unpacked."""
+    _, pack = last(AuditEvents(workshop).release(solved, "ship it", "Ada; Ben", "restore.sh", "knife"))
+    with ZipFile(pack["value"]) as packed:
+        packed.extractall(tmp_path / "release")
+    return tmp_path / "release"
+
+
+def test_who_has_signed_is_told_and_a_key_counts_only_if_the_visitor_gives_it(
+    workshop: Workshop, solved: Visit, release: Path, keys: Path
+) -> None:
+    from concept_edit.signing import sign
+
+    def verified(*trusted: str) -> tuple[str, dict[str, str]]:
+        files = [str(path) for path in release.rglob("*") if path.is_file() and path.suffix != ".html"]
+        told, table = last(AuditEvents(workshop).verify(solved, files, [str(keys / f"{n}.pub") for n in trusted]))
+        return told, {row[2].split()[0]: row[1] for row in table["value"] if row[0] == "signature"}
+
+    told, _ = verified()
+    assert "Untouched: everything is what it was. 0 of 2 trusted signatures" in told
+    sign(release, "Ada", keys / "Ada.pem")
+    told, states = verified()
+    assert "0 of 2 trusted signatures" in told
+    assert states == {"a": "? not checked", "Ben": "✗ not signed"}
+    told, states = verified("Ada", "Ben")
+    assert "1 of 2 trusted signatures (Ada)" in told
+    assert states == {"Ada": "✓ signed", "Ben": "✗ not signed"}
+    sign(release, "Ben", keys / "Ben.pem")
+    told, states = verified("Ada", "Ben")
+    assert "Signed by Ada, Ben, whose keys you trust." in told
+    (release / "signatures/Ben.sig").write_bytes((release / "signatures/Ada.sig").read_bytes())
+    told, states = verified("Ada", "Ben")
+    assert "the signature of Ben" in told
+    assert 'role="alert"' in told
+    assert list(states.values()) == ["✓ signed", "✗ wrong"]
+
+
+def test_signature_files_with_wrong_names_are_sentences(
+    workshop: Workshop, solved: Visit, release: Path, keys: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "-x.sig"
+    odd.write_bytes(b"")
+    edit = str(release / "edit.safetensors")
+    said = {
+        "is no file of a person; name it as they sign": ([edit, str(odd)], []),
+        "two files are named Ada.pub": ([edit], [str(keys / "Ada.pub")] * 2),
+    }
+    for sentence, (files, trusted) in said.items():
+        assert sentence in last(AuditEvents(workshop).verify(solved, files, trusted))[0].replace("Two", "two")
 
 
 def test_newly_barred_concepts_must_be_measured_again(
