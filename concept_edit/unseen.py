@@ -10,13 +10,14 @@ import numpy as np
 from concept_edit.aiming import spread
 from concept_edit.edit import Edit
 from concept_edit.evaluation.instruments import Clip
-from concept_edit.evaluation.intervals import Figure, mean, proportion
+from concept_edit.evaluation.intervals import Figure, Z, mean, proportion
 from concept_edit.evaluation.rows import Row
 from concept_edit.recipe import Debias
 from concept_edit.studio import Studio
 
-_UNSEEN = 1_000_000
-"""Seeds start so far from those of the rounds."""
+_UNSEEN, _APART = 1_000_000, 10_000
+"""Seeds start so far from those of the rounds, and those of each concept so far from another's: one starting noise
+leans the same way for all concepts."""
 _RESAMPLES = 2000
 _BOOTSTRAP = "bootstrap over pictures 95 %"
 
@@ -52,8 +53,11 @@ def _passes(studio: Studio, edit: Edit, wanted: Sequence[Debias]) -> Iterator[_P
         first = plan.check if plan.check_before is None else plan.check_before
         for side, under, count in (("before", None, first), ("after", edit, plan.check)):
             if templates and count:
-                seed = plan.seed + _UNSEEN * place
-                rows = [studio.rows(e.concept, count, templates=templates, seed=seed) for e in wanted]
+                starts = [plan.seed + _UNSEEN * place + _APART * number for number in range(len(wanted))]
+                rows = [
+                    studio.rows(one.concept, count, templates=templates, seed=seed)
+                    for one, seed in zip(wanted, starts, strict=True)
+                ]
                 yield _Pass(kind, side, templates, rows, under)
 
 
@@ -82,7 +86,10 @@ def _spreads(each: _Pass, wanted: Sequence[Debias], labels: Sequence[Sequence[st
 def _spread(
     title: str, side: str, across: Sequence[dict[str, float]], labels: Sequence[Sequence[str]], tool: str
 ) -> Figure:
-    """Δ with an interval from resampling the pictures of each set of labels."""
+    """Δ, give or take what resampling the pictures of each set of labels does to it.
+
+    No percentiles: chance alone makes Δ larger, in every resample once more.
+    """
     hits = [
         np.array([[label == name for name in shares] for label in said])
         for shares, said in zip(across, labels, strict=True)
@@ -93,9 +100,9 @@ def _spread(
 
     rng = np.random.default_rng(0)
     draws = [delta([t[rng.integers(len(t), size=len(t))] for t in hits]) for _ in range(_RESAMPLES)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    n = sum(map(len, labels))
-    return Figure(title, "balanced", side, delta(hits), float(low), float(high), n, tool, _BOOTSTRAP)
+    value, half = delta(hits), Z * float(np.std(draws))
+    n, method = sum(map(len, labels)), "± 1.96 deviations of a bootstrap over pictures"
+    return Figure(title, "balanced", side, value, max(0.0, value - half), value + half, n, tool, method)
 
 
 def _score(each: _Pass, studio: Studio, clip: Clip) -> Figure:

@@ -448,6 +448,16 @@ def test_the_closing_check_counts_unseen_seeds_before_and_after(model):
     unseen = {seed for _, seed in painted if seed >= 1_000_000}
     assert len(unseen) == 128
     assert found.as_dict()["figures"]
+    for figure in found.figures:
+        assert figure.low <= figure.value <= figure.high, figure
+
+
+def test_no_two_concepts_share_a_seed_of_the_closing_check(model):
+    painted, _ = painted_by_hand(model, ODDS)
+    plan = Plan(templates=("{}",), held_out=(), check=8, confusion=0, rounds=1, most=4, batch=4)
+    debias(model, recipe(), Brightness(), plan=plan)
+    unseen = {(prompt, seed) for prompt, seed in painted if seed >= 1_000_000}
+    assert len(unseen) == len({seed for _, seed in unseen}) == 3 * 8
 
 
 def test_what_cannot_be_reached_is_said(model):
