@@ -60,24 +60,6 @@ class Wanted:
             raise ValueError(f"that is more than {MOST} pairs a group; take fewer prompts or fewer seeds")
 
 
-def seeds_of(text: str) -> tuple[int, ...]:
-    """'1, 2; 5-7' as seeds.
-
-    Raises:
-        ValueError: no seed, or something that is none.
-    """
-    found: list[int] = []
-    for part in text.replace(";", ",").replace(" ", ",").split(","):
-        first, _, last = part.partition("-")
-        if part and not (first.isdecimal() and (not last or last.isdecimal())):
-            raise ValueError(f"'{part}' is no seed; write whole numbers such as 1, 2, 5-7")
-        if part:
-            found += range(int(first), min(int(last or first), int(first) + MOST) + 1)
-    if not found:
-        raise ValueError("give at least one seed, such as 1")
-    return tuple(dict.fromkeys(found))
-
-
 def compare(workshop: Workshop, visit: Visit, wanted: Wanted) -> Iterator[News]:
     """Paint every pair; news carry the pairs so far, the last carries all.
 

@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ui import compare as handlers
-from ui.compare import GROUPS, Pair, Wanted, joined, save_sheet, seeds_of
+from ui.compare import GROUPS, MOST, Pair, Wanted, joined, save_sheet
 from ui.look import empty
 from ui.painting import shot_of
 from ui.parts import LANE, LIGHT, enlarged, note, says, trouble
+from ui.seeds import seeds_of
 from ui.session import Visit, Workshop
 
 HINTS = {
@@ -108,7 +109,9 @@ def wanted_of(groups: Sequence[str] | None, count: float, seeds: str, own: str, 
     if unknown:
         raise ValueError(f"'{unknown[0]}' is no group of prompts; choose from {', '.join(GROUPS)}")
     prompts = tuple(dict.fromkeys(line.strip() for line in (own or "").splitlines() if line.strip()))
-    return Wanted(tuple(groups or ()), int(count), seeds_of(seeds or ""), prompts, shot_of("x", 0, steps).steps)
+    return Wanted(
+        tuple(groups or ()), int(count), seeds_of(seeds or "", most=MOST), prompts, shot_of("x", 0, steps).steps
+    )
 
 
 def _filled(galleries: dict[str, gr.Gallery], pairs: Sequence[Pair]) -> dict[Any, Any]:

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from PIL import Image
 
 import styles
-from styles.__main__ import unit_of
 from styles.modulate import check_unit
 from ui.light import Desk, Light, Slider, Unit, latents, light_of, on_canvas, room_images, rooms_from, statistics_of
 from ui.marks import SIDE, Picture, enlarged, side_by_side
@@ -37,7 +36,7 @@ def put_on_desk(workshop: Workshop, visit: Visit, names: Sequence[str]) -> list[
     """
     light = light_of(visit)
     model = workshop.generator(light.rooms.generator)
-    units = [check_unit(model, unit_of(str(name))[:2]) for name in names]
+    units = [check_unit(model, _unit(str(name))) for name in names]
     if len(units) > SLIDERS:
         raise ValueError(f"{len(units)} units are more than there are sliders; choose at most {SLIDERS}")
     held = dict(list(light.desk.values.items())[SLIDERS:])
@@ -187,7 +186,7 @@ def _strip(workshop: Workshop, light: Light, unit: Unit, ends: tuple[float, floa
 
 def _along(workshop: Workshop, light: Light, name: str) -> Iterator[Desk]:
     """One unit from the left to the right end of its slider."""
-    unit = check_unit(workshop.generator(light.rooms.generator), unit_of(name)[:2])
+    unit = check_unit(workshop.generator(light.rooms.generator), _unit(name))
     for value in torch.linspace(*_range(workshop, light, unit), FRAMES).tolist():
         yield replace(light.desk, values={unit: value})
 
@@ -199,6 +198,14 @@ def _towards(workshop: Workshop, light: Light) -> Iterator[Desk]:
     for step in torch.linspace(0, 1, FRAMES).tolist():
         moved = {unit: starts[unit] + step * (value - starts[unit]) for unit, value in light.desk.values.items()}
         yield replace(light.desk, values=moved)
+
+
+def _unit(name: str) -> Unit:
+    """'b16.conv1:12' as ("b16.conv1", 12)."""
+    layer, _, channel = name.partition(":")
+    if not channel.strip().isdecimal():
+        raise ValueError(f"'{name}' is no unit; write one such as b16.conv1:12")
+    return layer.strip(), int(channel)
 
 
 def _something(desk: Desk) -> None:

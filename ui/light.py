@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 
 import styles
-from styles.__main__ import seeds_of
 from ui.marks import SIDE, SMALL, Picture, enlarged, layer, mask_file, painted, side_by_side
 from ui.painter import held
+from ui.seeds import seeds_of
 from ui.session import EMBEDDED, News, Stopped, Tell, Visit, Workshop
 
 if TYPE_CHECKING:
@@ -113,9 +113,7 @@ def rooms_from(generator: str, seeds: str, truncation: float = 1.0, label: float
     Raises:
         ValueError: seeds that are none or too many, a variety outside 0 to 2.
     """
-    found = tuple(dict.fromkeys(seeds_of(str(seeds))))
-    if len(found) > MOST_ROOMS:
-        raise ValueError(f"{len(found)} rooms are too many to look at; name at most {MOST_ROOMS} seeds")
+    found = seeds_of(str(seeds), most=MOST_ROOMS, what="rooms")
     if not 0 <= truncation <= 2:
         raise ValueError(f"variety is a number from 0 to 2, got {truncation}")
     return Rooms(generator or EMBEDDED, found, float(truncation), None if label is None else int(label))

@@ -218,8 +218,9 @@ class Workshop(Lane):
             raise ValueError(f"offloading saves memory of a GPU and {self.settings.place} is none; leave it off")
 
     def warm(self) -> None:
-        """Open the embedded model and its pipeline before the first visitor asks."""
+        """Open the embedded model, its pipeline and the embedded generator before the first visitor asks."""
         _ = self.model(EMBEDDED).pipeline
+        self.generator(EMBEDDED)
 
     def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
         """Move to another device or precision; models are opened anew when next asked for.

@@ -46,10 +46,11 @@ def paint_over(page: Any, mask: torch.Tensor) -> None:
 
 
 def levels(page: Any, which: int) -> torch.Tensor:
-    """Brightness of the result's picture before (0) or after (1), h x w from 0 to 255, as the browser got it."""
+    """Light of the result's picture before (0) or after (1), h x w from 0 to 1, as the browser got it. Linear: half of
+    it is half of the light, which display values do not tell."""
     source = page.locator("#light-result img").nth(which).get_attribute("src")
     picture = Image.open(BytesIO(page.request.get(source).body())).convert("L").resize((64, 64))
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32))
+    return (torch.from_numpy(np.asarray(picture, dtype=np.float32)) / 255) ** 2.2
 
 
 def shade_of(workshop: Workshop, seed: int) -> torch.Tensor:
@@ -57,8 +58,8 @@ def shade_of(workshop: Workshop, seed: int) -> torch.Tensor:
     return render(factors_of(workshop.generator(EMBEDDED).sample_z([seed]))).masks["shade"][0]
 
 
-def turned(page: Any, value: float, mask: torch.Tensor) -> float:
-    """Brightness inside a mask after the first slider was moved."""
+def turned(page: Any, value: float) -> torch.Tensor:
+    """Light of the room after the first slider was moved."""
     before = page.locator("#light-result img").nth(1).get_attribute("src")
     field = page.locator("#light-slider-0 input[type=number]")
     field.fill(f"{value:g}")
@@ -66,7 +67,7 @@ def turned(page: Any, value: float, mask: torch.Tensor) -> float:
     page.wait_for_function(
         "old => document.querySelectorAll('#light-result img')[1]?.src !== old", arg=before, timeout=PATIENCE
     )
-    return float(levels(page, 1)[mask > 0.5].mean())
+    return levels(page, 1)
 
 
 def test_paint_rank_turn_and_the_lamp_goes_dark(tab: Any, workshop: Workshop, tmp_path: Path) -> None:
@@ -84,12 +85,14 @@ def test_paint_rank_turn_and_the_lamp_goes_dark(tab: Any, workshop: Workshop, tm
     tab.locator("#light-units img").first.wait_for()
     assert "light" in tab.locator("#light-units img").first.get_attribute("alt")
     tab.locator("#light-result img").nth(1).wait_for()
-    lit = float(levels(tab, 0)[mask > 0.5].mean())
-    ends = {value: turned(tab, value, mask) for value in (-12.0, 12.0)}
-    dark = min(ends, key=lambda value: ends[value])
-    assert ends[dark] < 0.75 * lit
-    if dark == 12.0:
-        turned(tab, dark, mask)
+    lit, lamp = levels(tab, 0), mask > 0.5
+    ends = {value: turned(tab, value) for value in (-12.0, 12.0)}
+    dark = min(ends, key=lambda value: float(ends[value][lamp].mean()))
+    gone = 1 - ends[dark][lamp].mean() / lit[lamp].mean()
+    elsewhere = (ends[dark] - lit)[~lamp].abs().mean() / lit[~lamp].mean()
+    # A picture gone dark as a whole is no lamp gone out.
+    assert gone > 0.35, f"{gone:.0%} of the lamp's light is gone"
+    assert gone > 2 * elsewhere, f"{gone:.0%} of the lamp's light is gone, and {elsewhere:.0%} elsewhere"
     with tab.expect_download() as waiting:
         tab.locator("#light-save").click()
     waiting.value.save_as(tmp_path / "edit.json")

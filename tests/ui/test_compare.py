@@ -7,8 +7,9 @@ from pages import SMALL, result
 from PIL import Image, ImageChops
 
 from concept_edit.recipe import Moderate, Recipe
-from ui.compare import GROUPS, Wanted, compare, joined, save_sheet, seeds_of
+from ui.compare import GROUPS, Wanted, compare, joined, save_sheet
 from ui.compare_tab import wanted_of
+from ui.seeds import seeds_of
 from ui.session import Stopped
 from ui.versions import Version
 
@@ -64,11 +65,14 @@ def test_cancel_keeps_the_pairs_that_are_there(workshop, editing):
 
 
 def test_seeds_are_read_as_a_person_writes_them():
-    assert seeds_of("1, 2; 5-7 2") == (1, 2, 5, 6, 7)
-    for wrong in ("", "one", "-3", "1.5"):
+    assert seeds_of("1, 2; 5-7 2", most=24) == (1, 2, 5, 6, 7)
+    for wrong in ("", "one", "-3", "1.5", "5-", "7-5"):
         with pytest.raises(ValueError, match="seed"):
-            seeds_of(wrong)
-    assert len(seeds_of("0-999999999999")) < 100
+            seeds_of(wrong, most=24)
+    with pytest.raises(ValueError, match="names more than 24 seeds; name at most 24"):
+        seeds_of("0-999999999999", most=24)
+    with pytest.raises(ValueError, match="25 rooms are too many; name at most 24"):
+        seeds_of("0-12, 20-31", most=24, what="rooms")
 
 
 def test_what_cannot_be_compared_is_said(workshop, visit):

@@ -395,7 +395,7 @@ def test_large_files_are_not_read(workshop: Workshop, marked: Visit, tmp_path: P
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("b16.torgb:x", "looks like"), ("<script>alert(1)</script>", "looks like"), ("b4.conv1:9999", "has channels 0")],
+    [("b16.torgb:x", "is no unit"), ("<script>alert(1)</script>", "is no unit"), ("b4.conv1:9999", "has channels 0")],
 )
 def test_units_that_are_none_are_refused(workshop: Workshop, marked: Visit, name: str, said: str) -> None:
     told, *_ = last(LightEvents(workshop).lay(marked, [name], False))
@@ -404,7 +404,7 @@ def test_units_that_are_none_are_refused(workshop: Workshop, marked: Visit, name
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"), [("", "seeds look like"), ("0-999", "too many"), ("cat", "seeds look like")]
+    ("seeds", "said"), [("", "at least one seed"), ("0-999", "more than 24 rooms"), ("cat", "is no seed")]
 )
 def test_seeds_that_are_none_are_refused(workshop: Workshop, visit: Visit, seeds: str, said: str) -> None:
     told, *_ = last(LightEvents(workshop).show(visit, EMBEDDED, seeds, 1.0, None, None))

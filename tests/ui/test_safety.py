@@ -37,17 +37,31 @@ def test_a_visitors_folder_is_not_served(server, visit):
     assert httpx.get(f"{server}gradio_api/file={secret}").status_code in (403, 404)
 
 
-def test_a_path_sent_in_place_of_an_upload_is_refused(server):
+def listed(server: str, path: str) -> httpx.Response:
+    """What /list answers for a file, asked for as the page asks."""
+    parameters = httpx.get(f"{server}gradio_api/info").json()["named_endpoints"]["/list"]["parameters"]
+    fields = [each.get("parameter_default") for each in parameters][2:]
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [None, "", file, *fields], "session_hash": "x"}
+    return httpx.post(f"{server}gradio_api/run/list", json=body, timeout=60)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "examples/erase_artist.yaml"), "examples/moderate.yaml"])
+def test_a_path_sent_in_place_of_an_upload_is_refused(server, capfd, path):
     """The list's file must have been uploaded: a path on the server is no upload."""
-    body = {"data": ["", {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}], "session_hash": "x"}
-    names = httpx.get(f"{server}gradio_api/info").json()["named_endpoints"]
-    wanted = [p.get("parameter_default") for p in names["/list"]["parameters"]]
-    body["data"] = [*body["data"], *wanted[2:]]
-    answer = httpx.post(f"{server}gradio_api/call/list", json=body)
-    event = answer.json().get("event_id", "none") if answer.status_code == 200 else "none"
-    told = httpx.get(f"{server}gradio_api/call/list/{event}", timeout=60).text
-    assert "root:" not in told
-    assert "error" in told or "Not Found" in told
+    answer = listed(server, path)
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"error"}
+    assert "InvalidPathError" in capfd.readouterr().err
+
+
+def test_a_file_that_was_uploaded_is_read(server):
+    """The same call with an upload goes through, so that what is refused above is the path."""
+    sent = {"files": ("mine.yaml", (ROOT / "examples/erase_artist.yaml").read_bytes())}
+    (path,) = httpx.post(f"{server}gradio_api/upload", files=sent, timeout=60).json()
+    answer = listed(server, path)
+    assert answer.status_code == 200
+    assert "Read " in answer.json()["data"][-1]
 
 
 def test_uploads_are_limited(server):
@@ -145,11 +159,16 @@ def test_analytics_and_the_shared_history_are_off(server):
 
 def test_every_action_has_a_name_and_a_description(server):
     endpoints = httpx.get(f"{server}gradio_api/info").json()["named_endpoints"]
-    wanted = {"/solve", "/predict", "/paint", "/strength", "/undo", "/redo", "/history", "/revoke", "/cancel",
-              "/recipe", "/add", "/list", "/everything_else", "/model", "/compare", "/compare_cancel", "/sizes",
-              "/device", "/balance",
-              *(f"/export_{kind}" for kind in ("lora", "checkpoint", "kv", "edit", "recipe", "report"))}  # fmt: skip
-    assert wanted <= set(endpoints)
+    parts = {
+        "": "solve predict paint strength undo redo history revoke cancel balance recipe add list everything_else "
+        "model compare compare_cancel sizes device",
+        "export_": "lora checkpoint kv edit recipe report",
+        "audit_": "own_edit edit_file example stop release verify",
+        "light_": "show_rooms example choose_room mark_lamp wipe_mark mark_picture stop find_units show_kind "
+        "choose_units turn reset load_edit other_rooms gif",
+    }
+    wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
+    assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []
 
 
