@@ -185,13 +185,15 @@ def read_captions(path: str | os.PathLike[str], *, limit: int | None = None) -> 
     return captions
 
 
+def shipped_corpus(model: Model) -> Corpus | None:
+    """The corpus that comes with the embedded model, for models that share its text encoder."""
+    shipped = Corpus.load(CORPUS) if CORPUS.exists() else None
+    return shipped if shipped is not None and shipped.fingerprint == model.fingerprint else None
+
+
 def default_corpus(model: Model) -> Corpus:
     """The corpus shipped with the embedded model; for others, plain captions read now (a few hundred, seconds)."""
-    if CORPUS.exists():
-        shipped = Corpus.load(CORPUS)
-        if shipped.fingerprint == model.fingerprint:
-            return shipped
-    return collect_corpus(model, plain_captions())
+    return shipped_corpus(model) or collect_corpus(model, plain_captions())
 
 
 _WHO = (

@@ -4,6 +4,7 @@
 
 It catches the edit that paints noise before a single image is sampled. Lengths are measured as the matrices see them:
 ‖x‖² stands for Σ ‖W x‖² over every matrix W that reads the stream, one d_text x d_text product G = Σ WᵀW.
+Where verdicts change was read off judged pictures (benchmarks/diagnosis.md).
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from concept_edit.collect import collect
+from concept_edit.corpus import shipped_corpus
 from concept_edit.edit import Edit
 from concept_edit.models.contract import Model
 from concept_edit.recipe import AUTO, Debias, Erase, Recipe, normal
 from concept_edit.solve import moment_matrix
-from concept_edit.stats import Rows, Stream
+from concept_edit.stats import Rows, Statistics, Stream
 
 CAPTIONS = (
     "a photo of a dog in the park",
@@ -36,7 +38,10 @@ CAPTIONS = (
     "a painting of a boat on the sea",
     "a black and white picture of a city at night",
 )
-"""Plain captions that no edit should move."""
+"""Plain captions that no edit should move, where no corpus is at hand."""
+_LEFT, _DRIFT, _NULL = (0.3, 0.42), (0.3, 0.42), (0.1, 0.5)
+"""From where on to look, and from where on bad. On the embedded model every edit with captions under 0.42 kept 95 % of
+its pictures and every one above lost some; concepts under 0.3 were named in an eighth of theirs at most."""
 _MOST = 100
 """Concepts looked at one by one; of longer recipes the first so many."""
 _SITES = 32
@@ -99,10 +104,12 @@ class Diagnosis:
 def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress: bool = False) -> Diagnosis:
     """Measure an edit on the text side of `model`: seconds, no image.
 
-    Per text stream: how much of each erased concept is left, ‖J c − t‖ / ‖c − t‖; drift ‖A k‖ / ‖k‖ of kept prompts, of
-    `held_out` prompts, of plain captions, of the empty prompt's first row (BOS in CLIP) and of the rows after it; how
-    far an attacker must move an embedding to revive a concept (RECE, Gong et al., ECCV 2024); the condition number of
-    M, rank, and ‖ΔW‖ / ‖W‖.
+    Per text stream: how much of the worst erased concept is left, ‖J c − t‖ / ‖c − t‖ over all rows that speak for it,
+    whichever the recipe changes; the root mean square drift ‖A k‖ / ‖k − μ‖ of kept prompts, of `held_out` prompts and
+    of caption tokens, μ the mean caption token; drift ‖A k‖ / ‖k‖ of the empty prompt's first row (BOS in CLIP) and of
+    the rows after it; how far an attacker must move an embedding to revive a concept (RECE, Gong et al., ECCV 2024);
+    the condition number of M, rank, and ‖ΔW‖ / ‖W‖. Caption tokens are those the edit was solved with, else the model's
+    own corpus, else a few plain ones.
 
     Raises:
         ValueError: a model with another text encoder.
@@ -110,13 +117,14 @@ def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress
     edit.check(model)
     statistics = edit.statistics or collect(model, edit.recipe, progress=progress)
     erased = collect(model, _first(edit.recipe))
-    drifts = _drift_rows(model, edit.recipe, held_out)
+    drifts, captions = _drift_rows(model, edit.recipe, held_out), _ordinary(model, statistics)
     checks: list[Check] = []
     for name, stream in statistics.streams.items():
         lens = _Lens(edit, model, name)
+        tokens, mean = captions[name]
         checks += lens.erasure(erased.streams[name].pairs, erased.recipe.concepts)
-        checks += [lens.drift(kind, rows[name], prompts) for kind, prompts, rows in drifts]
-        checks += lens.null_drift(model)
+        checks += [lens.drift(kind, rows[name], prompts, mean) for kind, prompts, rows in drifts]
+        checks += [lens.captions(tokens, mean), *lens.null_drift(model)]
         checks += lens.numbers(stream, edit.recipe)
     return Diagnosis(tuple(checks))
 
@@ -150,7 +158,7 @@ class _Lens:
             return []
         c, t = pairs.sources.double(), pairs.goals.double()
         left, concept = self.worst(c + self.moved(c) - t, c - t, pairs.owner, concepts)
-        found = [Check("erased concept left", self.name, concept, left, 0.1, 0.3)]
+        found = [Check("erased concept left", self.name, concept, left, *_LEFT)]
         if self.gate is None:
             near, nearest = self._revival(c, pairs.owner, concepts)
             found.append(Check("revival distance", self.name, nearest, near, None, None))
@@ -171,20 +179,23 @@ class _Lens:
         ratios = (revived - c).norm(dim=1) / c.norm(dim=1).clamp(min=1e-30)
         return float(ratios.min()), concepts[int(owner[ratios.argmin()])]
 
-    def drift(self, kind: str, rows: Rows, prompts: Sequence[str]) -> Check:
-        """How far the prompt moves that moves most."""
+    def drift(self, kind: str, rows: Rows, prompts: Sequence[str], mean: Float[Tensor, " d_text"]) -> Check:
+        """How far the prompts move, and which moves most."""
         k = rows.sources.double()
-        value, prompt = self.worst(self.moved(k), k, rows.owner, prompts)
-        return Check(f"drift of {kind}", self.name, prompt, value, 0.1, 0.3)
+        _, worst = self.worst(self.moved(k), k - mean, rows.owner, prompts)
+        return Check(f"drift of {kind}", self.name, worst, self._ratio(k, mean), *_DRIFT)
+
+    def captions(self, tokens: Float[Tensor, "tokens d_text"], mean: Float[Tensor, " d_text"]) -> Check:
+        """How far ordinary caption tokens move."""
+        subject = f"{len(tokens)} tokens"
+        return Check("drift of plain captions", self.name, subject, self._ratio(tokens.double(), mean), *_DRIFT)
 
     def null_drift(self, model: Model) -> list[Check]:
         """How far the unconditional branch moves: the empty prompt's first row, and the rows after it."""
         rows = model.encode([""])[self.name].rows[0].double()
         parts = [("first row", rows[:1]), ("other rows", rows[1:])]
         return [
-            Check("drift of the empty prompt", self.name, part, self._ratio(k), 0.05, 0.2)
-            for part, k in parts
-            if len(k)
+            Check("drift of the empty prompt", self.name, part, self._ratio(k), *_NULL) for part, k in parts if len(k)
         ]
 
     def numbers(self, stream: Stream, recipe: Recipe) -> list[Check]:
@@ -193,28 +204,46 @@ class _Lens:
         spectrum = torch.linalg.eigvalsh(moment_matrix(stream.problem(recipe)))
         condition = float(spectrum[-1] / spectrum[0].clamp(min=1e-300))
         return [
-            Check("size of the change", self.name, "all matrices", size, 0.3, 0.6),
+            Check("size of the change", self.name, "all matrices", size, None, None),
             Check("condition number", self.name, "M", condition, 1e9, 1e12),
             Check("rank", self.name, f"of {stream.width}", float(self.rank), None, None),
         ]
 
-    def _ratio(self, k: Tensor) -> float:
-        return float((self.squares(self.moved(k)).sum() / self.squares(k).sum().clamp(min=1e-30)).sqrt())
+    def _ratio(self, k: Tensor, mean: Tensor | float = 0.0) -> float:
+        return float((self.squares(self.moved(k)).sum() / self.squares(k - mean).sum().clamp(min=1e-30)).sqrt())
 
 
 def _first(recipe: Recipe) -> Recipe:
-    """The first concepts of the recipe alone, with its token rule."""
+    """The first concepts of the recipe alone, in all rows that speak for them."""
     edits = [edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias)]
     guided = [replace(e, guide=recipe.guide_of(e)) if isinstance(e, Erase) else e for e in edits]
     kept = recipe.preserve if any(recipe.guide_of(edit) == AUTO for edit in edits) else ()
-    return Recipe(edits=tuple(guided), preserve=kept, tokens=recipe.tokens, layers=recipe.layers, keep_null=False)
+    return Recipe(edits=tuple(guided), preserve=kept, tokens="subject", layers=recipe.layers, keep_null=False)
+
+
+def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per stream tokens of captions that ask for nothing the edit changes, and the mean of all caption tokens."""
+    corpus = shipped_corpus(model)
+    found = {}
+    for name, stream in statistics.streams.items():
+        if stream.around is not None:
+            found[name] = (stream.around.ordinary, stream.around.mean)
+        elif corpus is not None:
+            around = corpus.around(name, statistics.recipe, torch.zeros(0, stream.width))
+            found[name] = (around.ordinary, around.mean)
+    if len(found) < len(statistics.streams):
+        plain = collect(model, Recipe(preserve=CAPTIONS, tokens="subject", layers=statistics.recipe.layers)).streams
+        for name in statistics.streams:
+            rows = plain[name].kept.sources
+            found[name] = (rows, rows.double().mean(dim=0))
+    return found
 
 
 def _drift_rows(
     model: Model, recipe: Recipe, held_out: Sequence[str]
 ) -> list[tuple[str, tuple[str, ...], dict[str, Rows]]]:
     """Kind, prompts and rows per stream of everything that should stay where it is."""
-    kinds = (("kept prompts", recipe.preserve), ("held-out prompts", held_out), ("plain captions", CAPTIONS))
+    kinds = (("kept prompts", recipe.preserve), ("held-out prompts", held_out))
     found = []
     for kind, prompts in kinds:
         different = tuple({normal(prompt): prompt for prompt in prompts if prompt.strip()}.values())[:_MOST]
