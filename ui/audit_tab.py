@@ -31,6 +31,9 @@ _BLANK = empty(
     "Solve an edit on the Edit tab, or start with the example; then press Run the evaluation.<br>The same prompts are "
     "painted at the same seeds before and after, and what they show is counted.",
 )
+_VERIFY = """Give an edit (.safetensors), with its manifest.json, history.jsonl and signatures (.sig) if there are any.
+To see who has signed, give the reviewers' public keys too, named as they sign (ada.pub); have them from the reviewers
+themselves, not from the release."""
 _STYLE = """
 #audit-table td, #audit-table th {font-family: inherit !important; font-size: .85rem}
 .shown .grid {display: flex; flex-wrap: wrap; gap: .9rem} .shown figure {margin: 0; width: 15rem}
@@ -102,14 +105,14 @@ def _releasing() -> SimpleNamespace:
 
 def _checking() -> SimpleNamespace:
     with gr.Accordion("Verify an edit: was it touched?", open=False):
+        gr.Markdown(_VERIFY, elem_classes=["hint"])
         files = gr.File(
-            label="An edit (.safetensors), and its manifest.json, history.jsonl and signatures (.sig) if there are any",
+            label="The edit and what came with it",
             file_count="multiple", file_types=[".safetensors", ".json", ".jsonl", ".sig", ".pub"], height=150,
             elem_id="audit-files",
         )  # fmt: skip
         keys = gr.File(
-            label="Public keys you trust, one a person, named as they sign (ada.pub); from them, not from the release",
-            file_count="multiple", file_types=[".pub"], height=110, elem_id="audit-keys",
+            label="Public keys you trust", file_count="multiple", file_types=[".pub"], height=150, elem_id="audit-keys",
         )  # fmt: skip
         check = gr.Button("Verify", elem_classes=["calm"], elem_id="audit-verify")
         told = note("The recipe in the file is solved again and compared, bit for bit.", elem_id="audit-verified")

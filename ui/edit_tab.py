@@ -8,7 +8,8 @@ import gradio as gr
 
 from ui import edit_events
 from ui.edit_events import Look, Past, Tab
-from ui.edit_fields import lay_out, wire
+from ui.edit_fields import lay_out
+from ui.edit_wiring import wire
 from ui.look import empty
 from ui.parts import note
 from ui.session import Workshop

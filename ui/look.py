@@ -41,6 +41,9 @@ CSS = """
 .prose table th, .prose table td {border: 0;
   border-bottom: 1px solid var(--border-color-primary); padding: .4rem .5rem;}
 .pairs .grid-wrap {height: auto !important; max-height: none !important; min-height: 0 !important; padding-top: 2rem;}
+.pairs .grid-container {grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)) !important;}
+.pairs .caption-label {background: var(--background-fill-primary) !important; color: var(--body-text-color) !important;
+  opacity: 1 !important;}
 .pairs .thumbnail-item {aspect-ratio: 2 / 1 !important; height: auto !important;}
 .veiled img {filter: blur(16px); transition: filter .15s;}
 .veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}

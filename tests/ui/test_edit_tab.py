@@ -14,7 +14,8 @@ from concept_edit.edit import solve
 from concept_edit.recipe import Debias, Erase, Moderate, Recipe
 from ui import edit
 from ui.balancing import Drawn, drawn_of, outcome
-from ui.edit_fields import filled, preview, values_of
+from ui.edit_fields import preview, values_of
+from ui.edit_wiring import filled
 from ui.examples import everything_else, examples, suggested
 from ui.export import sizes, write
 from ui.lists import read_list
