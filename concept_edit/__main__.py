@@ -363,12 +363,22 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _listed(text: str, guides: Sequence[str], wordings: Sequence[str]) -> tuple[Erase, ...]:
-    concepts = _split(text)
+    concepts = _words(text, "--concepts-file")
     return pair_up(concepts, guides, wordings=wordings) if concepts else ()
 
 
+def _words(text: str, option: str) -> tuple[str, ...]:
+    """Concepts given as text; a list's file name among them would be taken for a concept."""
+    words = _split(text)
+    file = next((word for word in words if word.endswith((".txt", ".csv")) and Path(word).is_file()), None)
+    if file is not None:
+        raise ValueError(f"{file} is a file and would be taken for a concept itself; give it as {option} {file}")
+    return words
+
+
 def _kept(text: str, path: Path | None) -> tuple[str, ...]:
-    return (*_split(text), *(edit.concept for edit in (read_concepts(path) if path else ())))
+    kept = _words(text, "--preserve-file")
+    return (*kept, *(edit.concept for edit in (read_concepts(path) if path else ())))
 
 
 @contextmanager

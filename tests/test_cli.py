@@ -34,6 +34,16 @@ def call(folder, capsys, tmp_path, monkeypatch):
     return called
 
 
+def test_a_lists_file_name_is_not_taken_for_a_concept(call, tmp_path):
+    (tmp_path / "names.txt").write_text("Van Gogh\nPicasso\n")
+    for wrong, right in ((("erase", "names.txt"), "--concepts-file"), (("moderate", "names.txt"), "--concepts-file"),
+                         (("erase", "Monet", "--preserve", "names.txt"), "--preserve-file")):  # fmt: skip
+        code, _, err = call(*wrong)
+        assert code == 2
+        assert err.strip().endswith(f"give it as {right} names.txt")
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
     code, out, err = call(
         "erase", "Van Gogh; Picasso", "--guide", "art", "--preserve", "Monet; Rembrandt", "-o", "e.safetensors",
