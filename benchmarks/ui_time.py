@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,34 @@ def served(command: Sequence[str], port: int) -> Iterator[tuple[str, subprocess.
 
 def processor(server: subprocess.Popen[str]) -> float:
     """Seconds of processor time the server has used."""
-    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return _used(Path(f"/proc/{server.pid}/stat"))[1]
+
+
+def browsers() -> float:
+    """Seconds of processor time that the browser this process started has used, all its processes together."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            found[int(path.parent.name)] = _used(path)
+    total = 0.0
+    for pid, (parent, used) in found.items():
+        while parent in found and parent != os.getpid():
+            parent = found[parent][0]
+        if parent == os.getpid() and "chrom" in _name(pid):
+            total += used
+    return total
+
+
+def _used(path: Path) -> tuple[int, float]:
+    """The parent of a process and its seconds of processor time."""
+    fields = path.read_text().rpartition(")")[2].split()
+    return int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 def repeated(do: Callable[[], Any], times: int) -> list[float]:
@@ -113,17 +139,22 @@ def shown(name: str, url: str, times: int) -> None:
         runs = [_visit(page, url) for _ in range(times + 1)][1:]
         requests = page.evaluate("performance.getEntriesByType('resource').length")
         browser.close()
-    for what, column in (("shown", 0), ("answers", 1)):
-        told(f"{name}, {what}", [run[column] for run in runs])
+    told(f"{name}, shown", [run[0] for run in runs])
+    told(f"{name}, answers", [run[1] for run in runs])
+    told(f"{name}, the browser's processor until it answers", [run[2] for run in runs])
     print(f"{name}, files the page is made of: {requests}", flush=True)
 
 
-def _visit(page: Any, url: str) -> tuple[float, float]:
+def _visit(page: Any, url: str) -> tuple[float, float, float]:
+    before = browsers()
     page.goto(url, wait_until="commit")
     page.wait_for_function("window.shownAt")
     page.locator("#solve").click()
     page.wait_for_function("document.querySelector('#note')?.innerText.trim()")
-    return tuple(page.evaluate("[window.shownAt / 1000, performance.now() / 1000]"))
+    times = page.evaluate("[window.shownAt / 1000, performance.now() / 1000]")
+    spent = browsers() - before
+    page.wait_for_timeout(700)
+    return times[0], times[1], spent
 
 
 def solves(url: str, server: subprocess.Popen[str], times: int) -> None:

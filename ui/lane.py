@@ -42,15 +42,18 @@ class Worker:
 
     def __init__(self) -> None:
         self._todo: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._begun = False
+        self._thread: int | None = None
         self._starting = threading.Lock()
 
     def __call__(self, job: Callable[[], Any]) -> Any:
-        """Run `job()` there and wait for it; its result, or its error raised here."""
+        """Run `job()` there and wait for it; its result, or its error raised here. A job may ask for more."""
+        if threading.get_ident() == self._thread:
+            return job()
         with self._starting:
-            if not self._begun:
-                threading.Thread(target=_serve, args=(self._todo,), name="worker", daemon=True).start()
-                self._begun = True
+            if self._thread is None:
+                thread = threading.Thread(target=_serve, args=(self._todo,), name="worker", daemon=True)
+                thread.start()
+                self._thread = thread.ident
         answer: Future[Any] = Future()
         self._todo.put((job, answer))
         return answer.result()

@@ -36,6 +36,7 @@ CSS = """
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
 .prose table {width: 100%; font-size: .92rem; border: 0 !important;}
+.prose table tr {border: 0 !important;}
 .prose table td {overflow-wrap: break-word; word-break: normal;}
 .prose table th {white-space: nowrap;}
 .prose table th, .prose table td {border: 0;

@@ -152,7 +152,7 @@ class Workshop(Lane):
         self.settings = settings or Settings()
         self._models: OrderedDict[str, OpenedModel] = OrderedDict()
         self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
-        self._opening = threading.RLock()
+        self._keeping = threading.Lock()
 
     # Models
 
@@ -174,12 +174,7 @@ class Workshop(Lane):
         Raises:
             ValueError: a name that is none of these, or what `open_model` says about the file.
         """
-        with self._opening:
-            if name not in self._models:
-                self._models[name] = self._opened(name)
-                self._forget(self._models)
-            self._models.move_to_end(name)
-            return self._models[name]
+        return self._held(self._models, name, self._opened)
 
     def generator(self, name: str) -> styles.Generator:
         """An open generator: "demo" or a file of the checkpoint folder by its name. Opened once.
@@ -187,15 +182,7 @@ class Workshop(Lane):
         Raises:
             ValueError: a name that is neither, or what `load_generator` says about the file.
         """
-        import styles
-
-        with self._opening:
-            if name not in self._generators:
-                source = name if name == EMBEDDED else str(self._file(name))
-                self._generators[name] = styles.load_generator(source).to(self.settings.place)
-                self._forget(self._generators)
-            self._generators.move_to_end(name)
-            return self._generators[name]
+        return self._held(self._generators, name, self._generated)
 
     def place(self) -> str:
         """Where models run, in a few words for the page."""
@@ -219,7 +206,7 @@ class Workshop(Lane):
 
     def warm(self) -> None:
         """Open the embedded model, its pipeline and the embedded generator before the first visitor asks."""
-        _ = self.model(EMBEDDED).pipeline
+        self._worker(lambda: self.model(EMBEDDED).pipeline)
         self.generator(EMBEDDED)
 
     def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
@@ -232,11 +219,33 @@ class Workshop(Lane):
             raise ValueError("device and precision are set by whoever runs this server; ask them to change it")
         new = replace(self.settings, device=device, dtype=dtype or None, offload=offload)
         Workshop(new).check()
-        with self._opening:
+        with self._keeping:
             self.settings = new
             self._models.clear()
             self._generators.clear()
         free_memory()
+
+    def _held(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
+        """What is open under this name; opened on the lane's own thread, where pipelines are loaded too. The libraries
+        that load models change torch for the whole process meanwhile: two loads at a time leave weights without data.
+        """
+        with self._keeping:
+            if name in shelf:
+                shelf.move_to_end(name)
+                return shelf[name]
+        return self._worker(lambda: self._shelved(shelf, name, make))
+
+    def _shelved(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
+        found = shelf[name] if name in shelf else make(name)
+        with self._keeping:
+            shelf[name] = found
+            self._forget(shelf)
+        return found
+
+    def _generated(self, name: str) -> styles.Generator:
+        import styles
+
+        return styles.load_generator(name if name == EMBEDDED else str(self._file(name))).to(self.settings.place)
 
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce

@@ -215,6 +215,38 @@ def test_models_of_the_folder_are_opened_once_by_name_and_the_oldest_goes(tmp_pa
     assert sorted(workshop.open()) == ["a.safetensors", "b.safetensors"]
 
 
+def test_everything_is_opened_on_one_thread_whoever_asks(monkeypatch):
+    """The libraries change torch for the whole process while they load; two loads at once leave weights on `meta`."""
+    threads = []
+
+    class Model:
+        @property
+        def pipeline(self):
+            threads.append(threading.get_ident())
+
+    def opened(*_, **__):
+        threads.append(threading.get_ident())
+        time.sleep(0.05)
+        return Model()
+
+    def generator(source):
+        threads.append(threading.get_ident())
+        return torch.nn.Linear(1, 1)
+
+    monkeypatch.setattr("concept_edit.open_model", opened, raising=False)
+    monkeypatch.setattr("styles.load_generator", generator, raising=False)
+    workshop = Workshop(Settings(device="cpu"))
+    warm = threading.Thread(target=workshop.warm)
+    warm.start()
+    result(workshop.work(Visit(), lambda tell: workshop.model("demo").pipeline))
+    workshop.generator("demo")
+    warm.join(20)
+    assert len(threads) >= 4
+    assert set(threads) == {workshop._worker._thread}
+    assert workshop.model("demo") is workshop.model("demo")
+    assert threads.count(threads[0]) == 4
+
+
 def test_device_settings_are_checked_and_may_be_locked():
     workshop = Workshop()
     with pytest.raises(ValueError, match="offloading saves memory of a GPU and cpu is none"):
