@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.parts import LANE, note, says, table, trouble
+from ui.parts import LANE, LIGHT, note, says, table, trouble
 from ui.session import News, Settings, Tell, Visit, Workshop
 
 PRECISIONS = [("the file's own", ""), ("float32", "float32"), ("float16", "float16"), ("bfloat16", "bfloat16")]
@@ -35,6 +35,10 @@ def build(workshop: Workshop, visit: gr.State) -> None:
             yield {told: trouble(error)}
 
     apply.click(on_apply, [visit, device, dtype, offload], [told, facts], api_name="device", **LANE)
+    tab = gr.context.Context.block
+    if isinstance(tab, gr.Tab):
+        tab.select(lambda: table(["This machine", ""], facts_of(workshop)), None, facts,
+                   api_visibility="private", **LIGHT)  # fmt: skip
 
 
 def _fields(settings: Settings) -> tuple[gr.Radio, gr.Radio, gr.Checkbox, gr.Button]:
@@ -80,7 +84,8 @@ def facts_of(workshop: Workshop) -> list[list[str]]:
         ["In use", workshop.place().removeprefix("Runs on ")],
         ["Open models", ", ".join(workshop.open()) or "none"],
     ]
-    rows.append(["torch", f"{torch.__version__}, {torch.get_num_threads()} threads"])
+    threads = torch.get_num_threads()
+    rows.append(["torch", f"{torch.__version__}, {threads} thread{'s' * (threads != 1)}"])
     if place.startswith("cuda"):
         free, total = torch.cuda.mem_get_info(torch.device(place))
         rows.append(["GPU memory", f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free"])
