@@ -51,6 +51,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--before", type=int, default=20, help="as many of the original model")
     parser.add_argument("--most", type=int, default=48, help="pictures of a profession in a round, at most")
     parser.add_argument("--rounds", type=int, default=12, help="rounds at most")
+    parser.add_argument("--tolerance", type=float, default=0.08, help="how sure the search must be (± of each share)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the search")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     return parser.parse_args()
@@ -60,7 +61,7 @@ def balanced(model: Model, args: argparse.Namespace) -> Balance:
     """The search and its closing check."""
     names = [c.name for c in PROFESSIONS]
     drawn = Plan(templates=WORDINGS, check=args.check, check_before=args.before, most=args.most,
-                 rounds=args.rounds, seed=args.seed)  # fmt: skip
+                 rounds=args.rounds, seed=args.seed, tolerance=args.tolerance)  # fmt: skip
     edits = tuple(Debias(name, across={"man": 0.5, "woman": 0.5}, wordings=WORDINGS) for name in names)
     recipe = Recipe(
         edits=edits, preserve=kept(*names), method=args.method, tokens="subject",
