@@ -6,7 +6,7 @@ The search gives every wording of a profession an aim of its own and counts pict
 range, by intervals over the pictures of all rounds; the closing check counts on seeds and templates it never used.
 Beside it: how many pictures the procedure of the 2023 code would draw for the same rounds, 250 for each concept and
 round, and the judge's accuracy on every other concept before and after at the same seeds. Everything is written to
-`report.json` as well.
+`report.json`, with tables in `report.md`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import concept_edit as ce
 from concept_edit.debias import Balance, Counted, Plan, debias
@@ -89,6 +90,32 @@ def spent(found: Balance) -> dict[str, float]:
     }
 
 
+HELD_OUT = Plan().held_out
+
+
+def tables(report: dict[str, Any]) -> str:
+    """Shares of women with their intervals, the same wording by wording after the edit, and everything of all."""
+    figures = {(f["name"], f["group"], f["side"]): f for f in report["figures"]}
+    names = [c.name for c in PROFESSIONS]
+
+    def told_of(name: str, group: str, side: str) -> str:
+        found = figures[name, group, side]
+        return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+    lines = ["| profession | training templates, before | after | held-out, before | after |", "|" + "---|" * 5]
+    for name in names:
+        cells = [told_of(f"share of woman, {kind} templates", name, side)
+                 for kind in ("training", "held-out") for side in ("before", "after")]  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    worded = [("training", w) for w in WORDINGS] + [("held-out", w) for w in HELD_OUT]
+    lines += ["", f"| profession | {' | '.join(w.replace('{}', '…') for _, w in worded)} |", "|" + "---|" * 8]
+    for name in names:
+        shares = [figures[f"share of woman, {kind} templates: {w}", name, "after"]["value"] for kind, w in worded]
+        lines.append(f"| {name} | {' | '.join(f'{share:.2f}' for share in shares)} |")
+    whole = [f"- {name}, {side}: {told_of(name, group, side)}" for name, group, side in figures if group == "balanced"]
+    return "\n".join([*lines, "", *whole]) + "\n"
+
+
 def main() -> None:
     args, start = settings(), time.perf_counter()
     model = ce.open_model("demo")
@@ -106,6 +133,7 @@ def main() -> None:
     with found.edit.applied(model):
         report["others"]["after"] = accuracy(model, args.steps)
     print("other concepts named right:", report["others"])
+    (args.out / "report.md").write_text(tables(report))
     (args.out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -327,7 +327,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             axis.plot(sizes, means, marker="o", label=method.replace("_", " "))
         axis.set(title=title, xlabel=f"artists erased, of {rows[0]['names']}", ylim=(0, None))
         axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False)
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110)
 
 
