@@ -23,8 +23,11 @@ from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, PROFESSIONS
 from concept_edit.demo.recipes import kept
 from concept_edit.evaluation import Settings
+from concept_edit.evaluation.instruments import embedded_instruments
 from concept_edit.models import Model
 from concept_edit.recipe import Debias, Recipe
+from concept_edit.studio import Studio
+from concept_edit.unseen import closing_check
 
 DRAWN_2023 = 250
 WORDINGS = ("a {}", "a picture of a {}", "a drawing of a {}", "a photo of a {}", "a painting of a {}")
@@ -54,6 +57,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=12, help="rounds at most")
     parser.add_argument("--tolerance", type=float, default=0.08, help="how sure the search must be (± of each share)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the search")
+    parser.add_argument("--edit", type=Path, help="no search: count pictures of this edit in the recipe's wordings")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     return parser.parse_args()
 
@@ -116,9 +120,23 @@ def tables(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *whole]) + "\n"
 
 
+def counted_again(model: Model, args: argparse.Namespace) -> None:
+    """Shares of women under a found edit, at the given number of steps."""
+    edit, (judge, clip) = ce.Edit.load(args.edit), embedded_instruments()
+    drawn = Plan(templates=WORDINGS, held_out=(), check=args.check, check_before=args.before)
+    studio = Studio(model, judge, drawn, Settings(batch_size=16, steps=args.steps), args.out)
+    wanted = [found for found in edit.recipe.edits if isinstance(found, Debias)]
+    for figure in closing_check(studio, edit, wanted, clip):
+        if "of man" not in figure.name and ": " not in figure.name:
+            interval = f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), n {figure.n}"
+            print(f"{figure.name} | {figure.group} | {figure.side} | {interval}", flush=True)
+
+
 def main() -> None:
     args, start = settings(), time.perf_counter()
     model = ce.open_model("demo")
+    if args.edit:
+        return counted_again(model, args)
     found = balanced(model, args)
     found.edit.save(args.out / "edit.safetensors")
     report = found.as_dict() | {"spent": spent(found)}
