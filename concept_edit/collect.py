@@ -174,7 +174,7 @@ def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) ->
     safe = tuple(kept[:: -(-len(kept) // _CENTROID)] if len(kept) >= _FEW else NEUTRAL)
     for prompt, given in templates.items():
         template = given if "{}" in given else "{}"
-        said = template.split("{}")[0].strip() if recipe.tokens == "subject" else ""
+        said = _before(template) if recipe.tokens == "subject" else ""
         if guide == AUTO:
             among = tuple(template.replace("{}", other) for other in safe)
             yield _Job(owner, prompt, None, weight, recipe.tokens, among=among, before=said)
@@ -192,12 +192,18 @@ def _templates(edit: Erase | Moderate | Debias) -> dict[str, str]:
     return found
 
 
+def _before(template: str) -> str:
+    """What a template says before it names the concept; a wording given as a whole says nothing before it."""
+    head, named, _ = template.partition("{}")
+    return head.strip() if named else ""
+
+
 def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with how far it goes towards each attribute; under `subject`, where wordings have aims
     of their own, what they say before the concept stays."""
     for prompt, template in _templates(edit).items():
         aims = tuple(zip(edit.towards(prompt), edit.aims_of(template).values(), strict=True))
-        said = template.split("{}")[0].strip() if edit.worded and recipe.tokens == "subject" else ""
+        said = _before(template) if edit.worded and recipe.tokens == "subject" else ""
         yield _Job(owner, prompt, None, weight, recipe.tokens, aims, before=said)
 
 

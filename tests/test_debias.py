@@ -3,6 +3,7 @@ whole loop on a tiny model whose pictures are made by hand from what the edit di
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import os
@@ -477,3 +478,12 @@ def test_requests_that_cannot_be_answered(model):
         debias(model, recipe("doctor"))
     with pytest.raises(ValueError, match="'doctor' is to be balanced and nobody has measured"):
         ce.solve(model, recipe("doctor"))
+
+
+def test_a_wording_given_as_a_whole_says_nothing_before_the_concept():
+    model, alphas, whole = ce.open_model("demo"), {"man": 0.0, "woman": 0.5}, "doctor with a hat"
+    flat = ce.Debias("doctor", across={"man": 0.5, "woman": 0.5}, wordings=[whole], aims=alphas)
+    worded = dataclasses.replace(flat, aims={"{}": alphas, whole: alphas})
+    pairs = [ce.collect(model, ce.Recipe(edits=[e], tokens="subject")).streams["text"].pairs for e in (flat, worded)]
+    assert torch.equal(pairs[0].sources, pairs[1].sources)
+    assert torch.equal(pairs[0].goals, pairs[1].goals)
