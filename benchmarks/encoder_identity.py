@@ -44,7 +44,7 @@ UNSEEN = (
 CAPTIONS = 1500
 KEPT = 300
 RIDGE = 0.5
-BOUNDS = Bounds(Recipe().erased_to, Recipe().kept_within, Recipe().corpus_within, Recipe().rounds)
+BOUNDS = Bounds.of(Recipe())
 Change = Callable[[Tensor], Tensor]
 """Rows -> rows after the edit."""
 Method = Callable[["Draw"], Change]

@@ -89,7 +89,7 @@ def left(change: Tensor, asked: Problem) -> float:
 def main() -> None:
     encoder = Encoder()
     around, recipe = surroundings(encoder), Recipe()
-    bounds = Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
+    bounds = Bounds.of(recipe)
     kept, held_out = prompts(60, 100), [encoder(p) for p in prompts(60, 9000)]
     spoken = torch.cat([p.rows[1:4] for p in held_out])
     ends = torch.cat([p.rows[4:] for p in held_out])

@@ -115,7 +115,7 @@ def hardened(edit: Edit, gram: Tensor, rounds: int) -> Edit:
     stream, recipe = edit.statistics.streams["text"], edit.recipe
     assert stream.around is not None
     asked = first = stream.problem(recipe)
-    bounds = Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
+    bounds = Bounds.of(recipe)
     for _ in range(rounds):
         revived = _past_the_matrix(first.sources, edit, gram, HARDENING)
         asked = replace(
@@ -141,7 +141,8 @@ def stays(model: Model, edit: Edit) -> float:
 
 def success(model: Model, edit: Edit, names: list[str], budget: float) -> float:
     encoded = model.encode([f"a {name}" for name in names])["text"].rows
-    given = torch.stack([bent(rows, edit, read_by(model), budget) for rows in encoded])
+    gram = read_by(model)
+    given = torch.stack([bent(rows, edit, gram, budget) for rows in encoded])
     null = model.encode([""])["text"].rows.expand(len(names), -1, -1)
     generators = [torch.Generator().manual_seed(SEED) for _ in names]
     model.pipeline.set_progress_bar_config(disable=True)

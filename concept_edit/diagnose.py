@@ -182,20 +182,24 @@ class _Lens:
     def drift(self, kind: str, rows: Rows, prompts: Sequence[str], mean: Float[Tensor, " d_text"]) -> Check:
         """How far the prompts move, and which moves most."""
         k = rows.sources.double()
-        _, worst = self.worst(self.moved(k), k - mean, rows.owner, prompts)
-        return Check(f"drift of {kind}", self.name, worst, self._ratio(k, mean), *_DRIFT)
+        moved = self.moved(k)
+        _, worst = self.worst(moved, k - mean, rows.owner, prompts)
+        return Check(f"drift of {kind}", self.name, worst, self._ratio(moved, k - mean), *_DRIFT)
 
     def captions(self, tokens: Float[Tensor, "tokens d_text"], mean: Float[Tensor, " d_text"]) -> Check:
         """How far ordinary caption tokens move."""
-        subject = f"{len(tokens)} tokens"
-        return Check("drift of plain captions", self.name, subject, self._ratio(tokens.double(), mean), *_DRIFT)
+        k = tokens.double()
+        drift = self._ratio(self.moved(k), k - mean)
+        return Check("drift of plain captions", self.name, f"{len(tokens)} tokens", drift, *_DRIFT)
 
     def null_drift(self, model: Model) -> list[Check]:
         """How far the unconditional branch moves: the empty prompt's first row, and the rows after it."""
         rows = model.encode([""])[self.name].rows[0].double()
         parts = [("first row", rows[:1]), ("other rows", rows[1:])]
         return [
-            Check("drift of the empty prompt", self.name, part, self._ratio(k), *_NULL) for part, k in parts if len(k)
+            Check("drift of the empty prompt", self.name, part, self._ratio(self.moved(k), k), *_NULL)
+            for part, k in parts
+            if len(k)
         ]
 
     def numbers(self, stream: Stream, recipe: Recipe) -> list[Check]:
@@ -209,8 +213,9 @@ class _Lens:
             Check("rank", self.name, f"of {stream.width}", float(self.rank), None, None),
         ]
 
-    def _ratio(self, k: Tensor, mean: Tensor | float = 0.0) -> float:
-        return float((self.squares(self.moved(k)).sum() / self.squares(k - mean).sum().clamp(min=1e-30)).sqrt())
+    def _ratio(self, top: Tensor, bottom: Tensor) -> float:
+        """The length of all of `top` over that of `bottom`."""
+        return float((self.squares(top).sum() / self.squares(bottom).sum().clamp(min=1e-30)).sqrt())
 
 
 def _first(recipe: Recipe) -> Recipe:
@@ -223,20 +228,16 @@ def _first(recipe: Recipe) -> Recipe:
 
 def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, Tensor]]:
     """Per stream tokens of captions that ask for nothing the edit changes, and the mean of all caption tokens."""
-    corpus = shipped_corpus(model)
-    found = {}
-    for name, stream in statistics.streams.items():
-        if stream.around is not None:
-            found[name] = (stream.around.ordinary, stream.around.mean)
-        elif corpus is not None:
-            around = corpus.around(name, statistics.recipe, torch.zeros(0, stream.width))
-            found[name] = (around.ordinary, around.mean)
-    if len(found) < len(statistics.streams):
-        plain = collect(model, Recipe(preserve=CAPTIONS, tokens="subject", layers=statistics.recipe.layers)).streams
-        for name in statistics.streams:
-            rows = plain[name].kept.sources
-            found[name] = (rows, rows.double().mean(dim=0))
-    return found
+    streams = statistics.streams
+    around = {name: stream.around for name, stream in streams.items() if stream.around is not None}
+    if len(around) < len(streams) and (corpus := shipped_corpus(model)) is not None:
+        nothing = {name: torch.zeros(0, stream.width) for name, stream in streams.items()}
+        around = {name: corpus.around(name, statistics.recipe, rows) for name, rows in nothing.items()}
+    if len(around) == len(streams):
+        return {name: (held.ordinary, held.mean) for name, held in around.items()}
+    plain = collect(model, Recipe(preserve=CAPTIONS, tokens="subject", layers=statistics.recipe.layers)).streams
+    rows_of = {name: plain[name].kept.sources for name in streams}
+    return {name: (rows, rows.double().mean(dim=0)) for name, rows in rows_of.items()}
 
 
 def _drift_rows(

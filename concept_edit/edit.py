@@ -291,7 +291,7 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         return Edit(recipe, none, dict.fromkeys(none, ()), statistics=held, gates=gates, **about)
     counts = {name: _counts(stream, len(recipe.edits)) for name, stream in held.streams.items()}
     if recipe.method == "guarded":
-        found = {name: solve_guarded(*_placed(held, name), _bounds(recipe)) for name in held.streams}
+        found = {name: solve_guarded(*_placed(held, name), Bounds.of(recipe)) for name in held.streams}
         told = {name: foretold(guarded) for name, guarded in found.items()}
         refuse_noise(told)
         counts |= {name: None for name, guarded in found.items() if guarded.groups}
@@ -301,14 +301,10 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
     return Edit(recipe, factors, counts, statistics=held, **about)
 
 
-def _bounds(recipe: Recipe) -> Bounds:
-    return Bounds(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
-
-
 def _gate(statistics: Statistics, name: str) -> Gate:
     """A stream's gate."""
     recipe, (problem, around) = statistics.recipe, _placed(statistics, name)
-    bounds, alarm = _bounds(recipe), recipe.caption_alarm
+    bounds, alarm = Bounds.of(recipe), recipe.caption_alarm
     return solve_gate(problem, around, recipe.false_alarm, caption_alarm=alarm, bounds=bounds)
 
 

@@ -64,9 +64,9 @@ class Gate(NamedTuple):
         Raises:
             KeyError: a part that is missing.
         """
-        shut = empty_factors(parts["mean"].shape[0])
-        older = {"left": shut.left, "right": shut.right, "reach": torch.tensor([1.0, _NEVER])}
-        return cls(**{name: parts[name] if name in parts or name not in older else older[name] for name in cls._fields})
+        (left, right), reach = _none(len(parts["mean"]))
+        whole = {"left": left, "right": right, "reach": reach, **parts}
+        return cls(**{name: whole[name] for name in cls._fields})
 
     def __call__(self, rows: Float[Tensor, "*batch d_text"], strength: float = 1.0) -> Float[Tensor, "*batch d_text"]:
         """The rows after the gate, in their own dtype; computed in float32, on the gate's device."""
@@ -125,10 +125,15 @@ def solve_gate(
     sources = _unit(problem.sources.float() - mean)
     ways = (problem.goals - problem.sources).float()
     thresholds = _thresholds(problem, around, sources, false_alarm)
-    map_, reach = empty_factors(problem.width), torch.tensor([1.0, _NEVER])
+    map_, reach = _none(problem.width)
     if bounds is not None and len(sources):
         map_, reach = _second(problem, around, bounds, false_alarm, caption_alarm)
-    return Gate(sources, ways, thresholds, mean, map_.left, map_.right, reach)
+    return Gate(sources, ways, thresholds, mean, *map_, reach)
+
+
+def _none(width: int) -> tuple[Factors, Tensor]:
+    """No second threshold: a map of rank 0, and a reach that is never met."""
+    return empty_factors(width), torch.tensor([1.0, _NEVER])
 
 
 def _thresholds(problem: Problem, around: Surroundings, sources: Tensor, false_alarm: float) -> Tensor:
@@ -151,7 +156,7 @@ def _second(
     """The guarded map, float32, with the length of a way and the second threshold; none where it foretells noise."""
     found = solve_guarded(problem, around, bounds, merge=False)
     if found.noise:
-        return empty_factors(problem.width), torch.tensor([1.0, _NEVER])
+        return _none(problem.width)
     factors = found.factors.float()
     way = (problem.goals - problem.sources).float().norm(dim=1).median()
 

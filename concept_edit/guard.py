@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -33,13 +33,16 @@ from torch import Tensor
 
 from concept_edit.solve import Factors, Problem, factorise
 
+if TYPE_CHECKING:
+    from concept_edit.recipe import Recipe
+
 _STEP = (0.5, 3.0)
 """A weight moves by at most these factors in one round."""
 _CORPUS = 60.0
 """Weight of the corpus in the first solve, beside source rows of weight 1."""
 _SPAN = 1e-7
 """Directions of the fixed rows under this share of the largest are rounding of float32."""
-NOISE = 0.65
+_NOISE = 0.65
 """Foretold drift from which on an edit is refused: among 900 artists, where more than 400 erased ones begin to take the
 others along (benchmarks/encoder_identity.md)."""
 _HELD = 0.65
@@ -61,6 +64,11 @@ class Bounds(NamedTuple):
     drift: float
     corpus: float
     rounds: int
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Bounds:
+        """A recipe's."""
+        return cls(recipe.erased_to, recipe.kept_within, recipe.corpus_within, recipe.rounds)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class Guarded(NamedTuple):
     @property
     def noise(self) -> bool:
         """Whether the foretold drift reaches the distance of unlike words."""
-        return self.corpus > NOISE or (len(self.predicted) > 0 and float(self.predicted.mean()) > NOISE)
+        return _noisy(foretold(self))
 
 
 def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True) -> Guarded:
@@ -177,13 +185,17 @@ def refuse_noise(told: Mapping[str, Mapping[str, float]]) -> None:
         ValueError: naming stream and figures.
     """
     for stream, figures in told.items():
-        if figures.get("unnamed", 0.0) > NOISE or figures["captions"] > NOISE:
+        if _noisy(figures):
             raise ValueError(
                 f"this edit would paint noise: in the stream {stream!r} prompts it does not name would move by "
                 f"{figures.get('unnamed', 0.0):.0%} and captions by {figures['captions']:.0%} of their distance from "
                 "the mean. One matrix holds about as many concepts as the stream is wide, even merged: erase fewer, "
                 "or use method 'gated'"
             )
+
+
+def _noisy(figures: Mapping[str, float]) -> bool:
+    return figures.get("unnamed", 0.0) > _NOISE or figures["captions"] > _NOISE
 
 
 class _Rounds:

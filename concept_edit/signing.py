@@ -21,6 +21,10 @@ from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
 
 FOLDER = "signatures"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""What a person can sign as: the signature's file has the name."""
+NEEDED = 2
+"""Trusted signatures that a release with reviewers needs before it may be baked in."""
 
 
 def sign(
@@ -33,7 +37,7 @@ def sign(
             has signed with, a missing extra.
         OSError: no manifest there, or the signature cannot be written.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not re.fullmatch(NAME, name):
         raise ValueError(f"{name!r} cannot name a signature; use letters, digits, '.', '_' and '-'")
     signing, _ = _package()
     manifest = Path(folder) / MANIFEST
@@ -71,7 +75,7 @@ def check_signatures(folder: str | os.PathLike[str], trusted: Mapping[str, str |
 
 
 def require_signatures(
-    folder: str | os.PathLike[str], trusted: Mapping[str, str | os.PathLike[str]], *, count: int = 2
+    folder: str | os.PathLike[str], trusted: Mapping[str, str | os.PathLike[str]], *, count: int = NEEDED
 ) -> None:
     """Refuse a release that fewer than `count` trusted people have signed.
 

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concept_edit.audit import MANIFEST, read_manifest
-from concept_edit.signing import FOLDER, check_signatures
+from concept_edit.signing import FOLDER, NAME, NEEDED, check_signatures
 from ui.errors import say
-
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-NEEDED = 2
-"""Trusted signatures that a release with reviewers needs before it may be baked in."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ def placed(files: Sequence[Path], folder: Path, ending: str) -> dict[str, Path]:
     place = folder / (FOLDER if ending == ".sig" else "trusted")
     place.mkdir(parents=True, exist_ok=True)
     for path in files:
-        if not re.fullmatch(_NAME, path.stem) or path.suffix.lower() != ending:
+        if not re.fullmatch(NAME, path.stem) or path.suffix.lower() != ending:
             raise ValueError(f"{path.name} is no file of a person; name it as they sign, such as ada{ending}")
         if path.stem in found:
             raise ValueError(f"two files are named {path.name}; give one for each person")
