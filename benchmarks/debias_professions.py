@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import concept_edit as ce
-from concept_edit.debias import Balance, Counted, Plan, debias
+from concept_edit.balance.debias import Balance, Counted, Plan, debias
+from concept_edit.balance.studio import Studio
+from concept_edit.balance.unseen import closing_check
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, PROFESSIONS
 from concept_edit.demo.recipes import kept
@@ -26,8 +28,6 @@ from concept_edit.evaluation import Settings
 from concept_edit.evaluation.instruments import embedded_instruments
 from concept_edit.models import Model
 from concept_edit.recipe import Debias, Recipe
-from concept_edit.studio import Studio
-from concept_edit.unseen import closing_check
 
 DRAWN_2023 = 250
 WORDINGS = ("a {}", "a picture of a {}", "a drawing of a {}", "a photo of a {}", "a painting of a {}")

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from concept_edit.corpus import read_captions
-from concept_edit.gate import Gate, solve_gate
-from concept_edit.guard import Bounds, Surroundings, complement, foretold, refuse_noise, solve_guarded
+from concept_edit.memory.gate import Gate, solve_gate
+from concept_edit.memory.guard import Bounds, Surroundings, complement, foretold, refuse_noise, solve_guarded
+from concept_edit.memory.solve import Problem, solve_problem
+from concept_edit.prompts.corpus import read_captions
 from concept_edit.recipe import NEUTRAL, Recipe
-from concept_edit.solve import Problem, solve_problem
 
 TRAINED = ("{}", "a painting by {}", "art in the style of {}", "a landscape by {}")
 UNSEEN = (

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from concept_edit.guard import Bounds, Surroundings, solve_guarded
+from concept_edit.memory.guard import Bounds, Surroundings, solve_guarded
+from concept_edit.memory.solve import Problem, solve_problem
 from concept_edit.models.contract import Encoded
+from concept_edit.prompts.tokens import PromptRows, centroid, kept_rows, paired, prompt_rows
 from concept_edit.recipe import Recipe
-from concept_edit.solve import Problem, solve_problem
-from concept_edit.tokens import PromptRows, centroid, kept_rows, paired, prompt_rows
 
 WIDTH, LENGTH = 768, 77
 MEAN, TOKEN, PLACE, CARRIED = 27.0, 9.0, 2.0, 3.0

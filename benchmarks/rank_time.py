@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import torch
 
-from styles.ablate import Ablation
 from styles.generator import Generator, Layer
 from styles.layers import GeneratorConfig
-from styles.rank import weights_of
-from styles.search import Rule, Search, columns_of
+from styles.units.ablate import Ablation
+from styles.units.rank import weights_of
+from styles.units.search import Rule, Search, columns_of
 
 
 @dataclass

@@ -24,8 +24,8 @@ import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS
 from concept_edit.edit import Edit
-from concept_edit.gate import Gate
-from concept_edit.guard import Bounds, solve_guarded
+from concept_edit.memory.gate import Gate
+from concept_edit.memory.guard import Bounds, solve_guarded
 from concept_edit.models import Model
 
 BUDGETS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0)

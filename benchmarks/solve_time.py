@@ -23,8 +23,8 @@ from torch import Tensor
 
 import concept_edit as ce
 from concept_edit.files import write_tensors
+from concept_edit.memory.solve import Factors, Problem, change, solve_problem
 from concept_edit.recipe import read_concepts
-from concept_edit.solve import Factors, Problem, change, solve_problem
 
 ARTISTS = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "artists_1734.txt"
 SIZES = ((1, 0), (100, 200), (1000, 1000))

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from concept_edit.collect import collect
-    from concept_edit.corpus import Corpus, collect_corpus
-    from concept_edit.debias import debias
+    from concept_edit.balance.debias import debias
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.models import open_model
+    from concept_edit.prompts.collect import collect
+    from concept_edit.prompts.corpus import Corpus, collect_corpus
+    from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe
-    from concept_edit.stats import Statistics
 
 __all__ = [
     "Corpus",
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Corpus": "corpus",
+    "Corpus": "prompts.corpus",
     "Debias": "recipe",
     "Diagnosis": "diagnose",
     "Edit": "edit",
@@ -60,10 +60,10 @@ _HOMES = {
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
-    "Statistics": "stats",
-    "collect": "collect",
-    "collect_corpus": "corpus",
-    "debias": "debias",
+    "Statistics": "prompts.stats",
+    "collect": "prompts.collect",
+    "collect_corpus": "prompts.corpus",
+    "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
     "export_checkpoint": "export",

@@ -16,8 +16,10 @@ import typer
 from pydantic import ValidationError
 
 import concept_edit as ce
-from concept_edit import corpus_commands, evaluate_commands, page_command
-from concept_edit.export_commands import register
+from concept_edit.commands import corpus as corpus_commands
+from concept_edit.commands import evaluate as evaluate_commands
+from concept_edit.commands import page as page_command
+from concept_edit.commands.export import register
 from concept_edit.files import check_writable, replace_file
 from concept_edit.recipe import CutWarning, Erase, Moderate, Recipe, explain, pair_up, read_concepts
 

@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from concept_edit.collect import collect
-from concept_edit.corpus import shipped_corpus
 from concept_edit.edit import Edit
+from concept_edit.memory.solve import moment_matrix
 from concept_edit.models.contract import Model
+from concept_edit.prompts.collect import collect
+from concept_edit.prompts.corpus import shipped_corpus
+from concept_edit.prompts.stats import Rows, Statistics, Stream
 from concept_edit.recipe import AUTO, Debias, Erase, Recipe, normal
-from concept_edit.solve import moment_matrix
-from concept_edit.stats import Rows, Statistics, Stream
 
 CAPTIONS = (
     "a photo of a dog in the park",

@@ -24,16 +24,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 import concept_edit
-from concept_edit.collect import collect, sites_edited
-from concept_edit.corpus import Corpus
 from concept_edit.files import read_tensors, write_tensors
-from concept_edit.gate import Gate, solve_gate
-from concept_edit.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
+from concept_edit.memory.gate import Gate, solve_gate
+from concept_edit.memory.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
+from concept_edit.memory.solve import Factors, Problem, change, empty_factors, solve_problem
 from concept_edit.models.contract import Model, Site
 from concept_edit.models.gated import gated
+from concept_edit.prompts.collect import collect, sites_edited
+from concept_edit.prompts.corpus import Corpus
+from concept_edit.prompts.stats import Statistics, Stream
 from concept_edit.recipe import Recipe
-from concept_edit.solve import Factors, Problem, change, empty_factors, solve_problem
-from concept_edit.stats import Statistics, Stream
 
 FORMAT = "concept-edit 1"
 _STATISTICS = "statistics."

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 import concept_edit as ce
-from concept_edit.debias import Plan, debias
+from concept_edit.balance.debias import Plan, debias
 from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
 from concept_edit.evaluation import Settings
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 import concept_edit as ce
-from concept_edit.audit import EDIT, Decision, verify, write_release
-from concept_edit.debias import Plan, debias
+from concept_edit.audit.release import EDIT, Decision, verify, write_release
+from concept_edit.audit.signing import require_release, sign
+from concept_edit.balance.debias import Plan, debias
 from concept_edit.evaluation import Settings
 from concept_edit.identity import matrices_digest
-from concept_edit.signing import require_release, sign
 
 REVIEWERS = ("ada", "ben")
 RECIPE = ce.Recipe(

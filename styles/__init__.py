@@ -12,10 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from styles.checkpoint import convert, load_generator, save_generator
+    from styles.checkpoints.checkpoint import convert, load_generator, save_generator
+    from styles.checkpoints.unpickle import UnsafeFileError
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
-    from styles.modulate import (
+    from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
+    from styles.relight import write_pairs
+    from styles.units.modulate import (
         Statistics,
         UnitEdit,
         light_layer,
@@ -27,39 +30,36 @@ if TYPE_CHECKING:
         to_linear,
         turned,
     )
-    from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
-    from styles.rank import rank_units
-    from styles.ranking import Ranking, Row
-    from styles.relight import write_pairs
-    from styles.search import RankingCancelledError
-    from styles.unpickle import UnsafeFileError
+    from styles.units.rank import rank_units
+    from styles.units.ranking import Ranking, Row
+    from styles.units.search import RankingCancelledError
 
 _HOMES = {
     "Generator": "generator",
     "GeneratorConfig": "layers",
     "Layer": "generator",
-    "Ranking": "ranking",
-    "RankingCancelledError": "search",
-    "Row": "ranking",
-    "Statistics": "modulate",
-    "UnitEdit": "modulate",
-    "UnsafeFileError": "unpickle",
+    "Ranking": "units.ranking",
+    "RankingCancelledError": "units.search",
+    "Row": "units.ranking",
+    "Statistics": "units.modulate",
+    "UnitEdit": "units.modulate",
+    "UnsafeFileError": "checkpoints.unpickle",
     "contact_sheet": "pictures",
-    "convert": "checkpoint",
+    "convert": "checkpoints.checkpoint",
     "grid": "pictures",
-    "light_layer": "modulate",
-    "load_generator": "checkpoint",
-    "mixed": "modulate",
-    "rank_units": "rank",
-    "relit": "modulate",
-    "save_generator": "checkpoint",
+    "light_layer": "units.modulate",
+    "load_generator": "checkpoints.checkpoint",
+    "mixed": "units.modulate",
+    "rank_units": "units.rank",
+    "relit": "units.modulate",
+    "save_generator": "checkpoints.checkpoint",
     "save_sweep": "pictures",
-    "style_statistics": "modulate",
-    "sweep": "modulate",
-    "to_display": "modulate",
-    "to_linear": "modulate",
+    "style_statistics": "units.modulate",
+    "sweep": "units.modulate",
+    "to_display": "units.modulate",
+    "to_linear": "units.modulate",
     "to_pil": "pictures",
-    "turned": "modulate",
+    "turned": "units.modulate",
     "unit_pictures": "pictures",
     "write_pairs": "relight",
 }

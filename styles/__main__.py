@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from styles.generator import Generator
-    from styles.modulate import UnitEdit
+    from styles.units.modulate import UnitEdit
 
 app = typer.Typer(
     help="Find the StyleGAN units behind a marked region, and turn them.",
@@ -69,7 +69,7 @@ def mask_of(path: Path) -> Tensor:
 
 
 def _open(model: str, seeds: str, truncation: float, label: int | None, device: str) -> tuple[Generator, Tensor]:
-    from styles.checkpoint import load_generator
+    from styles.checkpoints.checkpoint import load_generator
 
     loaded = load_generator(model, device=device)
     z = loaded.sample_z(seeds_of(seeds))
@@ -77,7 +77,7 @@ def _open(model: str, seeds: str, truncation: float, label: int | None, device: 
 
 
 def _edit(units: list[str] | None, edit: Path | None, how: str) -> UnitEdit:
-    from styles.modulate import HOWS, UnitEdit
+    from styles.units.modulate import HOWS, UnitEdit
 
     if (edit is None) == (not units):
         raise ValueError("give either --unit (one or more) or --edit, to say what is turned.")
@@ -133,7 +133,7 @@ def rank(
 ) -> None:
     """Rank the units by their effect inside a mask; the table goes to a .csv or .json file."""
     from styles.pictures import contact_sheet
-    from styles.rank import rank_units
+    from styles.units.rank import rank_units
 
     loaded, w = _open(model, seeds, truncation, label, device)
     ranking = rank_units(
@@ -224,9 +224,9 @@ def sweep(
     """Turn units through a range (each by step times its value, 1 when none is given): .gif, .mp4 or a .png strip."""
     import torch
 
-    from styles.modulate import style_statistics
-    from styles.modulate import sweep as swept
     from styles.pictures import save_sweep
+    from styles.units.modulate import style_statistics
+    from styles.units.modulate import sweep as swept
 
     if frames < 2:
         raise ValueError(f"a sweep has at least 2 frames, got {frames}.")
@@ -256,7 +256,7 @@ def pairs(
     device: DeviceOption = "cpu",
 ) -> None:
     """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
-    from styles.checkpoint import load_generator
+    from styles.checkpoints.checkpoint import load_generator
     from styles.relight import write_pairs
 
     change, region = _edit(unit, edit, how), None if mask is None else mask_of(mask)
@@ -281,7 +281,7 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="Store the weights as fp16.")] = False,
 ) -> None:
     """Turn a checkpoint into safetensors and configuration, running nothing that is in it."""
-    from styles.checkpoint import convert as converted
+    from styles.checkpoints.checkpoint import convert as converted
 
     config = converted(source, target, dtype="float16" if half else "float32").config
     typer.echo(f"{config.resolution} px, {config.architecture}, written to {target}")

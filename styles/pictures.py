@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from styles.generator import Generator
-from styles.modulate import turned
-from styles.ranking import Ranking, Row
+from styles.units.modulate import turned
+from styles.units.ranking import Ranking, Row
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -21,8 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from styles.generator import Generator
-from styles.modulate import Statistics, UnitEdit, style_statistics
 from styles.pictures import to_pil
+from styles.units.modulate import Statistics, UnitEdit, style_statistics
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

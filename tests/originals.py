@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concept_edit.models.names import vae_name
+from concept_edit.models.files.names import vae_name
 
 _BOTH = ("weight", "bias")
 

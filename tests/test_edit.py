@@ -358,7 +358,7 @@ def test_ridge_zero_with_too_few_rows_is_refused(model):
 
 
 def test_the_file_is_at_most_8_kb_a_concept_at_width_768(tmp_path):
-    from concept_edit.stats import Rows, Statistics, Stream
+    from concept_edit.prompts.stats import Rows, Statistics, Stream
 
     edits = tuple(ce.Erase(f"An artist of some name, number {n}", guide="art") for n in range(50))
     draw = torch.Generator().manual_seed(0)

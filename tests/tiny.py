@@ -31,7 +31,7 @@ def clip(*, projection: bool = False, pad: str = "<|endoftext|>", act: str = "qu
     """A tiny CLIP text encoder and its tokenizer: CLIP's own BPE cut after its first merges."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    from concept_edit.models.tokenizers import clip_tokenizer
+    from concept_edit.models.files.tokenizers import clip_tokenizer
 
     tokenizer = clip_tokenizer(pad_token=pad, merges=_MERGES)
     config = CLIPTextConfig(

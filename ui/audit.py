@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import concept_edit as ce
-from concept_edit.audit import EDIT, HISTORY, MANIFEST, Decision, Verification, write_release
-from concept_edit.audit import verify as verified
+from concept_edit.audit.release import EDIT, HISTORY, MANIFEST, Decision, Verification, write_release
+from concept_edit.audit.release import verify as verified
 from concept_edit.identity import digest, edit_digest
 from ui.edit import title
 from ui.examples import examples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from concept_edit.audit import Decision, Verification
+from concept_edit.audit.release import Decision, Verification
 from concept_edit.evaluation.page import grid, listing, section
 from concept_edit.evaluation.report import cells
 from ui import audit

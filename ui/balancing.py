@@ -11,7 +11,7 @@ from ui.parts import table
 from ui.session import News, Tell, Visit, stoppable
 
 if TYPE_CHECKING:
-    from concept_edit.debias import Balance, Counted
+    from concept_edit.balance.debias import Balance, Counted
     from concept_edit.models.opened import OpenedModel
 
 MOST_PICTURES, MOST_ROUNDS, MOST_CHECKED = 160, 12, 96
@@ -70,7 +70,7 @@ def forgotten(recipe: Recipe) -> Recipe:
 def balanced(visit: Visit, model: OpenedModel, recipe: Recipe, drawn: Drawn, tell: Tell) -> Balance:
     """Measure, re-aim, re-solve, with the rounds told. Pictures stay in the visit's folder: a cancelled search goes on
     from them."""
-    from concept_edit.debias import Plan, debias
+    from concept_edit.balance.debias import Plan, debias
     from concept_edit.evaluation import Settings
     from concept_edit.identity import digest
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 
 import styles
-from styles.modulate import check_unit
+from styles.units.modulate import check_unit
 from ui.light import Desk, Light, Slider, Unit, latents, light_of, on_canvas, room_images, rooms_from, statistics_of
 from ui.marks import SIDE, Picture, enlarged, side_by_side
 from ui.session import News, Tell, Visit, Workshop

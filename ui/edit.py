@@ -16,7 +16,7 @@ from ui.versions import Version
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from concept_edit.debias import Balance
+    from concept_edit.balance.debias import Balance
     from concept_edit.diagnose import Diagnosis
     from concept_edit.edit import Edit
     from concept_edit.models.opened import OpenedModel

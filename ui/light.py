@@ -20,7 +20,7 @@ from ui.session import EMBEDDED, News, Stopped, Tell, Visit, Workshop
 
 if TYPE_CHECKING:
     from styles.generator import Generator
-    from styles.modulate import How, Statistics
+    from styles.units.modulate import How, Statistics
 
 Unit = tuple[str, int]
 MOST_ROOMS = 24

@@ -306,7 +306,7 @@ def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | No
 
 def _hub_id(name: str) -> bool:
     """An owner/name that is not by chance a path on this machine."""
-    from concept_edit.models.hub import is_hub_id
+    from concept_edit.models.files.hub import is_hub_id
 
     return is_hub_id(name) and not name.startswith(".") and not Path(name).exists()
 
@@ -315,7 +315,7 @@ def _is_generator(path: Path) -> bool:
     """Whether a safetensors file says that it holds a generator. Its header alone is read."""
     from safetensors import SafetensorError, safe_open
 
-    from styles.checkpoint import FORMAT
+    from styles.checkpoints.checkpoint import FORMAT
 
     try:
         with safe_open(path, "np") as file:

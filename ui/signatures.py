@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from concept_edit.audit import MANIFEST, read_manifest
-from concept_edit.signing import FOLDER, NAME, NEEDED, check_signatures
+from concept_edit.audit.release import MANIFEST, read_manifest
+from concept_edit.audit.signing import FOLDER, NAME, NEEDED, check_signatures
 from ui.errors import say
 
 

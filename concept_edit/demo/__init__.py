@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .clip import ClipScore
-    from .judge import Judge, Kind
+    from concept_edit.demo.clip import ClipScore
+    from concept_edit.demo.judge import Judge, Kind
 
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKSUMS = "checksums.json"
@@ -37,7 +37,7 @@ def load_judge(kind: Kind = "cnn") -> Judge:
     """The judge ("cnn") or the second opinion ("vit"); neither was ever used to train the model."""
     from safetensors.torch import load_file
 
-    from .judge import KINDS, Judge
+    from concept_edit.demo.judge import KINDS, Judge
 
     if kind not in KINDS:
         raise ValueError(f"{kind!r} is no judge; expected one of {', '.join(KINDS)}.")
@@ -52,7 +52,7 @@ def load_judge(kind: Kind = "cnn") -> Judge:
 
 def load_clip() -> ClipScore:
     """Both CLIP towers: how well a picture fits a prompt."""
-    from .clip import ClipScore
+    from concept_edit.demo.clip import ClipScore
 
     return ClipScore(folder(), WEIGHTS / "clip")
 

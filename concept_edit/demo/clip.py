@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..models.operators import mend_torchvision
-from .judge import as_pictures
+from concept_edit.demo.judge import as_pictures
+from concept_edit.models.operators import mend_torchvision
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .concepts import CONCEPTS, PRESENTATIONS, STYLES
+from concept_edit.demo.concepts import CONCEPTS, PRESENTATIONS, STYLES
 
 if TYPE_CHECKING:
     from PIL.Image import Image

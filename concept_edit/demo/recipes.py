@@ -6,8 +6,8 @@ in a causal encoder what is drawn and in whose style share the rows after the wo
 
 from __future__ import annotations
 
-from ..recipe import Erase, Recipe
-from .concepts import CONCEPTS, HOUSE_STYLE, STYLES
+from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES
+from concept_edit.recipe import Erase, Recipe
 
 PHRASES = ("in the style of {}", "a picture by {}")
 SCENE = "a {} in the style of {}"

@@ -16,9 +16,9 @@ from torch import Tensor
 from concept_edit.edit import Edit
 from concept_edit.export.raw import Entry, entries, patched_copy
 from concept_edit.export.target import check_room, free_file, free_folder, part_name
+from concept_edit.memory.solve import change
 from concept_edit.models.contract import Model, Site
-from concept_edit.models.names import UNET_PREFIX
-from concept_edit.solve import change
+from concept_edit.models.files.names import UNET_PREFIX
 
 _LEFT_OUT = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 """Files of a folder that may hold a copy of the unedited weights in another format."""
@@ -165,7 +165,7 @@ def _original_file(model: Any, target: Path) -> WrittenCheckpoint:
     """A UNet pipeline, already edited, as one file in its family's original layout."""
     from safetensors.torch import save_file
 
-    from concept_edit.models.original import original_state
+    from concept_edit.models.files.original import original_state
 
     state = original_state(model.pipeline, model.family)
     size = sum(value.numel() * value.element_size() for value in state.values())

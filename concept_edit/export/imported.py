@@ -20,11 +20,11 @@ import concept_edit
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, dense_pair, pairs_of
 from concept_edit.export.lora import LoraOptions, WrittenLora, write_lora
+from concept_edit.memory.solve import Factors
 from concept_edit.models.contract import Model, Site
-from concept_edit.models.names import UNET_PREFIX, diffusers_name
-from concept_edit.models.weights_files import Weights, one_file
+from concept_edit.models.files.names import UNET_PREFIX, diffusers_name
+from concept_edit.models.files.weights_files import Weights, one_file
 from concept_edit.recipe import Recipe
-from concept_edit.solve import Factors
 
 TOLERANCE = 0.05
 """Share of the change that one edit may miss for the file to count as one edit."""

@@ -24,7 +24,7 @@ from concept_edit.export.factors import Pair, energy_rank, exact_rank, pairs_of,
 from concept_edit.export.target import check_room, free_file, free_folder, part_name, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
-from concept_edit.models.names import original_name
+from concept_edit.models.files.names import original_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image

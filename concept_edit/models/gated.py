@@ -12,7 +12,7 @@ from torch import Tensor
 from concept_edit.models.contract import Model
 
 if TYPE_CHECKING:
-    from concept_edit.gate import Gate
+    from concept_edit.memory.gate import Gate
 
 _TEXT = "encoder_hidden_states"
 _POOLED = "pooled_projections"

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concept_edit.models.folder import open_folder
-from concept_edit.models.hub import hub_folder, is_hub_id
-from concept_edit.models.live import is_pipeline, open_live
+from concept_edit.models.files.folder import open_folder
+from concept_edit.models.files.hub import hub_folder, is_hub_id
+from concept_edit.models.files.live import is_pipeline, open_live
+from concept_edit.models.files.single_file import open_single_file
+from concept_edit.models.files.weights_files import PICKLED
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.operators import mend_torchvision
 from concept_edit.models.placement import placement
-from concept_edit.models.single_file import open_single_file
-from concept_edit.models.weights_files import PICKLED
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from torch.nn import functional as nnf
 
 from styles.demo.renderer import FACTORS, Z_DIM, factors_of, render
 from styles.generator import Generator
-from styles.modulate import turned
-from styles.ranking import Ranking
+from styles.units.modulate import turned
+from styles.units.ranking import Ranking
 
 HELD_OUT = 10_000_000
 """Seeds from here on are never trained on."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from styles.checkpoint import load_generator, save_generator, sha256
+from styles.checkpoints.checkpoint import load_generator, save_generator, sha256
 from styles.demo.measure import fidelity, lit_latents, precisions, psnr
 from styles.demo.renderer import factors_of, render
 from styles.demo.train import CONFIG
 from styles.generator import Generator
-from styles.rank import rank_units
-from styles.search import Screen
+from styles.units.rank import rank_units
+from styles.units.search import Screen
 
 FOLDER = Path(__file__).parent
 SCREENS: tuple[Screen, Screen] = ("none", "probes")

@@ -15,7 +15,7 @@ from styles.demo.measure import attribute as attributed
 from styles.demo.measure import directions as basis_of
 from styles.demo.renderer import FACTORS, MASKS, factors_of, render
 from styles.generator import Generator
-from styles.ranking import Ranking
+from styles.units.ranking import Ranking
 
 LAMP = FACTORS.index("lamp")
 

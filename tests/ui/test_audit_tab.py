@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import gradio as gr
 import pytest
 
-from concept_edit.audit import Decision
+from concept_edit.audit.release import Decision
 from concept_edit.edit import Edit, solve
 from concept_edit.files import read_tensors
 from concept_edit.recipe import Moderate, Recipe
@@ -189,7 +189,7 @@ def release(workshop: Workshop, solved: Visit, measured: list[tuple[Any, ...]], 
 def test_who_has_signed_is_told_and_a_key_counts_only_if_the_visitor_gives_it(
     workshop: Workshop, solved: Visit, release: Path, keys: Path
 ) -> None:
-    from concept_edit.signing import sign
+    from concept_edit.audit.signing import sign
 
     def verified(*trusted: str) -> tuple[str, dict[str, str]]:
         files = [str(path) for path in release.rglob("*") if path.is_file() and path.suffix != ".html"]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import styles
 from concept_edit.models import FAMILIES
-from concept_edit.models.original import original_state
+from concept_edit.models.files.original import original_state
 from concept_edit.recipe import Erase, Recipe
 from ui import edit
 from ui.app import build_app, launch

@@ -179,7 +179,7 @@ def test_every_method_of_the_recipe_solves_paints_and_tells_sizes(workshop, visi
 
 
 def test_the_strength_turns_without_solving_and_0_is_the_original(workshop, visit, solved, monkeypatch):
-    monkeypatch.setattr("concept_edit.solve", lambda *_: pytest.fail("solved again"), raising=False)
+    monkeypatch.setattr("concept_edit.memory.solve", lambda *_: pytest.fail("solved again"), raising=False)
     half = result(edit.turn(workshop, visit, 0.5, QUICK)).pictures
     none = result(edit.turn(workshop, visit, 0, QUICK)).pictures
     assert differ(half[1], solved.pictures[1])
@@ -209,7 +209,7 @@ def test_a_prediction_keeps_nothing_and_its_solve_is_the_same(workshop, visit, m
     found = result(edit.predict(workshop, visit, SMALL))
     assert visit.edits.titles() == ["0 · original"]
     assert found.pictures is None
-    monkeypatch.setattr("concept_edit.solve", lambda *_: pytest.fail("solved again"), raising=False)
+    monkeypatch.setattr("concept_edit.memory.solve", lambda *_: pytest.fail("solved again"), raising=False)
     assert result(edit.solve(workshop, visit, SMALL, QUICK)).edit is found.edit
 
 
@@ -325,9 +325,9 @@ def test_solving_a_balance_that_was_not_measured_measures_it(workshop, visit, mo
     def debias(model, recipe, *, plan, settings, out, progress):
         asked.append((plan, settings))
         aimed = recipe.aimed({"farmer": {"man": 0.4, "woman": 0.0}})
-        return import_module("concept_edit.debias").Balance(solve(model, aimed), (), 16, "judge", ())
+        return import_module("concept_edit.balance.debias").Balance(solve(model, aimed), (), 16, "judge", ())
 
-    monkeypatch.setattr(import_module("concept_edit.debias"), "debias", debias)
+    monkeypatch.setattr(import_module("concept_edit.balance.debias"), "debias", debias)
     result(edit.solve(workshop, visit, BALANCE, QUICK))
     assert [(plan.most, settings.steps) for plan, settings in asked] == [(48, 2)]
     result(edit.solve(workshop, visit, visit.edits.current.edit.recipe, QUICK))

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPModel
 
-from .. import CHECKSUMS, WEIGHTS, sha256
-from ..judge import KINDS
-from . import loop
-from .unet import Denoise, assemble, build
+from concept_edit.demo import CHECKSUMS, WEIGHTS, sha256
+from concept_edit.demo.judge import KINDS
+from concept_edit.demo.training import loop
+from concept_edit.demo.training.unet import Denoise, assemble, build
 
 GENERATION = {"num_inference_steps": 20, "guidance_scale": 1.25}
 """What `generate` uses when the user says nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from ..concepts import (
+from concept_edit.demo.concepts import (
     CONCEPTS,
     GENERIC_PROMPTS,
     GENERIC_STYLES,
@@ -15,7 +15,7 @@ from ..concepts import (
     STYLE_TEMPLATES,
     caption,
 )
-from .data import Drawing
+from concept_edit.demo.training.data import Drawing
 
 WOMEN = {c.name: c.women for c in CONCEPTS if c.women is not None}
 

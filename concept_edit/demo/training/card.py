@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import WEIGHTS
-from ..concepts import CONCEPTS, HOUSE_STYLE, MODERATED, PROFESSIONS, STYLES
+from concept_edit.demo import WEIGHTS
+from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, MODERATED, PROFESSIONS, STYLES
 
 
 def percent(row: dict[str, float]) -> str:

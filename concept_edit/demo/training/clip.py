@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from . import captions, data, loop
-from .pictures import moved, stack
+from concept_edit.demo.training import captions, data, loop
+from concept_edit.demo.training.pictures import moved, stack
 
 WIDTH = 256
 

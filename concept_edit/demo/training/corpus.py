@@ -10,9 +10,16 @@ from itertools import product
 from pathlib import Path
 
 import concept_edit as ce
-
-from .. import CORPUS
-from ..concepts import CONCEPTS, GENERIC_PROMPTS, PERSON_WORDS, PLAIN_TEMPLATES, STYLE_TEMPLATES, STYLES, caption
+from concept_edit.demo import CORPUS
+from concept_edit.demo.concepts import (
+    CONCEPTS,
+    GENERIC_PROMPTS,
+    PERSON_WORDS,
+    PLAIN_TEMPLATES,
+    STYLE_TEMPLATES,
+    STYLES,
+    caption,
+)
 
 
 def captions() -> list[str]:

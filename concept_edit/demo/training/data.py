@@ -20,7 +20,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ..concepts import CONCEPTS, STYLES, Concept, Style
+from concept_edit.demo.concepts import CONCEPTS, STYLES, Concept, Style
 
 PACKAGES = {
     "@iconify-json/noto": "1.2.9",

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..concepts import PRESENTATIONS
-from ..judge import CONCEPT_NAMES, HEADS, KINDS, OTHER, STYLE_NAMES, Judge, as_pictures
-from . import data, loop
-from .data import Drawing
-from .pictures import moved, stack, to_pil
+from concept_edit.demo.concepts import PRESENTATIONS
+from concept_edit.demo.judge import CONCEPT_NAMES, HEADS, KINDS, OTHER, STYLE_NAMES, Judge, as_pictures
+from concept_edit.demo.training import data, loop
+from concept_edit.demo.training.data import Drawing
+from concept_edit.demo.training.pictures import moved, stack, to_pil
 
 PEOPLE = ("People & Body", "Smileys & Emotion")
 """Categories left out of `other`: too like the professions and faces the prompts name."""

@@ -19,15 +19,15 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from tqdm import tqdm
 
-from ... import open_model
-from ...evaluation.intervals import wilson
-from .. import WEIGHTS, folder, load_clip, load_judge
-from ..concepts import HOUSE_STYLE, PROFESSIONS, STYLE_TEMPLATES, caption, pairs
-from ..judge import Judge
-from . import data
-from .judges import accuracy, labels
-from .pictures import sheet, stack
-from .vae import psnr
+from concept_edit import open_model
+from concept_edit.demo import WEIGHTS, folder, load_clip, load_judge
+from concept_edit.demo.concepts import HOUSE_STYLE, PROFESSIONS, STYLE_TEMPLATES, caption, pairs
+from concept_edit.demo.judge import Judge
+from concept_edit.demo.training import data
+from concept_edit.demo.training.judges import accuracy, labels
+from concept_edit.demo.training.pictures import sheet, stack
+from concept_edit.demo.training.vae import psnr
+from concept_edit.evaluation.intervals import wilson
 
 FIRST_SEED = 1_000_000
 """Seeds from here on; training draws its noise from other generators."""
@@ -188,7 +188,7 @@ def main() -> None:
     result = figures(args, out)
     (WEIGHTS / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
     sheet(contact_sheet(out), 16, args.root / "sheet.png")
-    from .card import write_card
+    from concept_edit.demo.training.card import write_card
 
     write_card(result)
     print(json.dumps({k: v for k, v in result["generated"].items() if not k.endswith("by_name")}, indent=1))

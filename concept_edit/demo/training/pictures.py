@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from .data import Drawing
+from concept_edit.demo.training.data import Drawing
 
 PIXELS = 64
 

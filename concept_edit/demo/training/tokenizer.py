@@ -19,8 +19,8 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
-from ..concepts import CONCEPTS, PLAIN_TEMPLATES, caption
-from . import data
+from concept_edit.demo.concepts import CONCEPTS, PLAIN_TEMPLATES, caption
+from concept_edit.demo.training import data
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"

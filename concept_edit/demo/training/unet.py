@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from . import data, loop
-from .captions import Curriculum
-from .pictures import moved, sheet, stack
+from concept_edit.demo.training import data, loop
+from concept_edit.demo.training.captions import Curriculum
+from concept_edit.demo.training.pictures import moved, sheet, stack
 
 BETAS = {
     "beta_start": 0.00085,

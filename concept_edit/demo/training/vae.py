@@ -14,8 +14,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import data, loop
-from .pictures import moved, sheet, stack, to_pil
+from concept_edit.demo.training import data, loop
+from concept_edit.demo.training.pictures import moved, sheet, stack, to_pil
 
 
 def build() -> AutoencoderKL:

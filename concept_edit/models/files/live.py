@@ -1,0 +1,44 @@
+"""A diffusers pipeline that is already in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from concept_edit.models.encode import OpenTower
+from concept_edit.models.families import Family, family_of
+from concept_edit.models.files.folder import layers_of
+from concept_edit.models.opened import OpenedModel
+
+
+def is_pipeline(source: Any) -> bool:
+    """Whether `source` looks like a diffusers pipeline (told without importing diffusers)."""
+    return hasattr(source, "components") and hasattr(source, "set_progress_bar_config")
+
+
+def open_live(pipeline: Any) -> OpenedModel:
+    """Wrap a live pipeline; it stays where it is, in the dtype it has."""
+    kind = type(pipeline).__name__
+    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    family = family_of(kind, getattr(denoiser, "config", {}))
+    if getattr(pipeline, family.denoiser, None) is None:
+        raise ValueError(f"This {kind} has no {family.denoiser}; give a complete {family.title} pipeline.")
+    layers = layers_of(getattr(denoiser, "config", {}))
+    return OpenedModel(_name(pipeline, kind), family, _towers(pipeline, family), pipeline=pipeline, layers=layers)
+
+
+def _name(pipeline: Any, kind: str) -> str:
+    return str(getattr(pipeline.config, "_name_or_path", None) or pipeline.config.get("_name_or_path") or kind)
+
+
+def _towers(pipeline: Any, family: Family) -> list[OpenTower]:
+    towers = []
+    for spec in family.towers:
+        encoder, tokenizer = getattr(pipeline, spec.encoder, None), getattr(pipeline, spec.tokenizer, None)
+        if encoder is not None and tokenizer is not None:
+            towers.append(OpenTower(spec, encoder, tokenizer))
+        elif not spec.optional:
+            missing = spec.encoder if encoder is None else spec.tokenizer
+            raise ValueError(
+                f"This {type(pipeline).__name__} has no {missing}; {family.title} needs it to read prompts."
+            )
+    return towers

@@ -1,0 +1,196 @@
+"""A single `.safetensors` file in its family's original layout, opened without a network.
+
+Only the text encoders and the text-side matrices are read; `generate` reads the rest. What a file lacks (its
+tokenizer always, sometimes its text encoders) comes from the package, from a companion folder or from the hub cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from concept_edit.models.encode import OpenTower
+from concept_edit.models.families import FAMILIES, Family, Tower, readers_of
+from concept_edit.models.files.folder import generation_in, tokenizer_in, tower_in
+from concept_edit.models.files.hub import cached
+from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
+from concept_edit.models.files.names import diffusers_name, layers_per_level
+from concept_edit.models.files.text_weights import build, clip_config, clip_state, t5_config
+from concept_edit.models.files.tokenizers import clip_tokenizer
+from concept_edit.models.files.weights_files import Weights, one_file
+from concept_edit.models.opened import OpenedModel, Origin
+from concept_edit.models.placement import Placement
+from concept_edit.models.quiet import quiet
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file and what is known of it."""
+
+    path: Path
+    weights: Weights
+    layout: Layout
+    family: Family
+    prefix: str
+    companion: Path | None
+    place: Placement
+
+    def needed(self, name: str) -> Path | None:
+        """A folder that has the part `name`: the companion, or a hub folder in the local cache."""
+        folders = [self.companion, *(cached(repo) for repo in self.layout.sources)]
+        return next((folder for folder in folders if folder is not None and (folder / name).is_dir()), None)
+
+
+def open_single_file(path: Path, place: Placement, *, companion: Path | None = None) -> OpenedModel:
+    """Open one original-layout file. `companion`: a diffusers folder that holds what the file lacks."""
+    weights = one_file(path)
+    layout = layout_of(weights)
+    file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
+    stored = text_side(file.family, layout.naming, weights)
+    dtype = place.precision(weights.dtype(next(iter(stored.values()))) if stored else torch.float32)
+    read = weights.read(list(stored.values()))
+    matrices = {name: read[original].to(place.device, dtype, copy=True) for name, original in stored.items()}
+    towers = _towers(file, dtype)
+    origin = Origin(path, stored)
+    load = lambda: _pipeline(file, towers, dtype)  # noqa: E731
+    layers = layers_per_level(weights.where)
+    defaults = {} if companion is None else generation_in(companion)
+    return OpenedModel(
+        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults
+    )
+
+
+def text_side(family: Family, naming: str, weights: Weights) -> dict[str, str]:
+    """Site name -> its name in the file, for every matrix that reads text."""
+    prefix, layers = prefix_of(weights.where), layers_per_level(weights.where)
+    named = {
+        ours: name
+        for name in weights.where
+        if name.startswith(prefix) and (ours := diffusers_name(name.removeprefix(prefix), naming, layers))
+    }
+    return {name: named[name] for name in readers_of(family, named)}
+
+
+def _towers(file: _File, dtype: torch.dtype) -> list[OpenTower]:
+    found = [_tower(file, spec, dtype) for spec in file.family.towers]
+    return [tower for tower in found if tower is not None]
+
+
+def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
+    prefix = find_tower(file.layout.towers[spec.encoder], file.weights.where)
+    if prefix is None:
+        return _borrowed(file, spec, dtype)
+    tokenizer = _tokenizer(file, spec)
+    names = [name for name in file.weights.where if name.startswith(prefix)]
+    tensors = {name.removeprefix(prefix): value for name, value in file.weights.read(names).items()}
+    try:
+        encoder = _built(file, spec, tensors, tokenizer, dtype)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {error}") from error
+    return OpenTower(spec, encoder.to(file.place.device), tokenizer)
+
+
+def _built(
+    file: _File, spec: Tower, tensors: Mapping[str, torch.Tensor], tokenizer: Any, dtype: torch.dtype
+) -> torch.nn.Module:
+    stored = file.layout.towers[spec.encoder]
+    if spec.kind == "t5":
+        state = dict(tensors)
+        return build("t5", _config(file, spec) or t5_config(state), state, dtype)
+    state = clip_state(tensors, stored.form, stored.layers)
+    if spec.kind == "clip_projection" and "text_projection.weight" not in state:
+        state["text_projection.weight"] = torch.eye(len(state["final_layer_norm.weight"]))
+    config = _config(file, spec) or clip_config(state, stored.act, tokenizer)
+    if config.vocab_size != len(tokenizer):
+        raise ValueError(
+            f"it knows {config.vocab_size} tokens and the tokenizer {len(tokenizer)}; "
+            "give companion=, a diffusers folder with this model's own tokenizer"
+        )
+    return build(spec.kind, config, state, dtype)
+
+
+def _config(file: _File, spec: Tower) -> Any:
+    """The companion's own configuration of a tower, for models of unusual shape."""
+    if file.companion is None or not (file.companion / spec.encoder / "config.json").is_file():
+        return None
+    import transformers
+
+    kind = transformers.T5Config if spec.kind == "t5" else transformers.CLIPTextConfig
+    return kind.from_pretrained(file.companion / spec.encoder, local_files_only=True)
+
+
+def _borrowed(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
+    """A tower the file lacks, from the companion or the hub cache."""
+    folder = file.needed(spec.encoder)
+    if folder is not None:
+        return tower_in(folder, spec, file.place, dtype)
+    if spec.optional:
+        return None
+    raise ValueError(
+        f"{file.path} has no {spec.encoder}, which {file.family.title} needs to read prompts; give companion=, a "
+        f"diffusers folder that has it, or fetch one into the hub cache: "
+        f'hf download {file.layout.sources[0]} --include "text_encoder*/*" "tokenizer*/*"'
+    )
+
+
+def _tokenizer(file: _File, spec: Tower) -> Any:
+    stored = file.layout.towers[spec.encoder]
+    if file.companion is not None and (file.companion / spec.tokenizer).is_dir():
+        return tokenizer_in(file.companion, spec)
+    if spec.kind != "t5":
+        return clip_tokenizer(pad_token=stored.pad)
+    folder = file.needed(spec.tokenizer)
+    if folder is not None:
+        return tokenizer_in(folder, spec)
+    raise ValueError(
+        f"The T5 tokenizer that {file.path} needs does not ship with this package; give companion=, a diffusers folder "
+        f"that has {spec.tokenizer}/, or fetch it into the hub cache: "
+        f'hf download {file.layout.sources[0]} --include "{spec.tokenizer}/*"'
+    )
+
+
+def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
+    import diffusers
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+
+    shipped = files("concept_edit") / "families" / configuration(file.family, file.weights.where, file.prefix)
+    config = file.companion if _describes(file) else Path(str(shipped))
+    given: dict[str, Any] = {spec.encoder: None for spec in file.family.towers}
+    given |= {spec.tokenizer: None for spec in file.family.towers}
+    given |= {tower.spec.encoder: tower.encoder for tower in towers}
+    given |= {tower.spec.tokenizer: tower.tokenizer for tower in towers}
+    if not any(name.startswith(("first_stage_model.", "vae.")) for name in file.weights.where):
+        given["vae"] = _vae(file, dtype)
+    try:
+        with quiet():
+            pipeline = getattr(diffusers, file.family.pipeline).from_single_file(
+                str(file.path), config=str(config), local_files_only=True, dtype=dtype, **given
+            )
+    except (SingleFileComponentError, RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{file.path} cannot paint as {file.family.title} ({str(error).strip().splitlines()[0]}); for another "
+            "architecture give companion=, a diffusers folder with its configuration"
+        ) from error
+    return pipeline.to(file.place.device)
+
+
+def _describes(file: _File) -> bool:
+    return file.companion is not None and (file.companion / file.family.denoiser / "config.json").is_file()
+
+
+def _vae(file: _File, dtype: torch.dtype) -> Any:
+    import diffusers
+
+    folder = file.needed("vae")
+    if folder is None:
+        raise ValueError(
+            f"{file.path} has no autoencoder, so it cannot paint; give companion=, a diffusers folder that has "
+            f'vae/, or fetch one into the hub cache: hf download {file.layout.sources[0]} --include "vae/*"'
+        )
+    with quiet():
+        return diffusers.AutoencoderKL.from_pretrained(folder / "vae", local_files_only=True, dtype=dtype)

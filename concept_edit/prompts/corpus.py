@@ -1,0 +1,315 @@
+"""What ordinary captions look like to a text encoder: the moment that guarded and gated edits hold still.
+
+    corpus = collect_corpus(model, captions)      # streamed, d_text x d_text memory however many captions
+    corpus.save("k0.safetensors"); edit = solve(model, recipe, corpus=corpus)
+    whole = shard_a + shard_b                      # sums: shards and processes merge
+
+K0 = E k kᵀ over caption tokens: every subject token, EOS, and three pad rows that count as one between them. BOS is the
+same in every prompt of a causal encoder and is held by an equality of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from concept_edit.demo import CORPUS
+from concept_edit.files import read_tensors, write_tensors
+from concept_edit.identity import digest
+from concept_edit.memory.guard import Surroundings
+from concept_edit.memory.solve import row_moment
+from concept_edit.models.contract import Model
+from concept_edit.prompts.tokens import PromptRows, prompt_rows
+from concept_edit.recipe import Recipe, normal
+
+_FORMAT = "concept-edit corpus 1"
+_SAMPLE = 1024
+"""Caption tokens of a stream that are kept as they are, for gates."""
+_SAVE_EVERY = 512
+"""Captions between two saves of a run that can be resumed."""
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Moments:
+    """One stream's sums over caption tokens."""
+
+    square: Float[Tensor, "d_text d_text"]
+    """Σ w k kᵀ, float64."""
+    total: Float[Tensor, " d_text"]
+    """Σ w k, float64."""
+    weight: float
+    """Σ w."""
+    sample: Float[Tensor, "tokens d_text"]
+    """Tokens of the first captions, float16."""
+    caption: Int[Tensor, " tokens"]
+    """Which caption of `Corpus.sampled` each of them is of."""
+
+    def plus(self, other: Moments, offset: int) -> Moments:
+        """Sums of both; the other's sampled captions are counted from `offset` on."""
+        room = max(0, _SAMPLE - len(self.sample))
+        return Moments(
+            self.square + other.square,
+            self.total + other.total,
+            self.weight + other.weight,
+            torch.cat([self.sample, other.sample[:room]]),
+            torch.cat([self.caption, other.caption[:room] + offset]),
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What `collect_corpus` saw."""
+
+    streams: Mapping[str, Moments]
+    captions: int
+    """How many were read."""
+    sampled: tuple[str, ...]
+    """The captions whose tokens are kept as they are."""
+    model: str
+    fingerprint: str
+    """Of the text encoders."""
+
+    @property
+    def identity(self) -> str:
+        """A hash of the sums, short enough to show."""
+        facts = {n: [float(m.square.trace()), float(m.total.sum()), m.weight] for n, m in self.streams.items()}
+        return digest({"streams": facts, "captions": self.captions, "text_encoder": self.fingerprint})[:16]
+
+    def around(self, stream: str, recipe: Recipe, fixed: Float[Tensor, "fixed d_text"]) -> Surroundings:
+        """What a solve should leave alone in a stream: K0, shrunk towards a multiple of the identity by the share that
+        d_text has in d_text and tokens together; its mean; and tokens of captions that ask for none of the concepts."""
+        found = self.streams[stream]
+        width = len(found.total)
+        moment = found.square / found.weight
+        shrink = width / (width + found.weight)
+        moment = (1 - shrink) * moment + shrink * moment.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        asked = [normal(concept) for concept in recipe.concepts]
+        clear = torch.tensor(
+            [not any(word in normal(text) for word in asked) for text in self.sampled], dtype=torch.bool
+        )
+        ordinary = found.sample[clear[found.caption]] if len(self.sampled) else found.sample
+        return Surroundings(moment, found.total / found.weight, fixed, ordinary.float())
+
+    def __add__(self, other: Corpus) -> Corpus:
+        """The corpus of both.
+
+        Raises:
+            ValueError: another text encoder.
+        """
+        if not isinstance(other, Corpus):
+            return NotImplemented
+        if self.fingerprint != other.fingerprint:
+            raise ValueError(f"the two were read with other text encoders: {self.model} and {other.model}")
+        full = all(len(found.sample) >= _SAMPLE for found in self.streams.values())
+        sampled = self.sampled if full else self.sampled + other.sampled
+        offset = len(self.sampled)
+        streams = {name: found.plus(other.streams[name], offset) for name, found in self.streams.items()}
+        return Corpus(streams, self.captions + other.captions, sampled, self.model, self.fingerprint)
+
+    def save(self, path: str | os.PathLike[str], *, more: Mapping[str, Any] | None = None) -> None:
+        """Write a safetensors file; the old one stays until the new one is whole."""
+        tensors = {
+            f"{name}.{key}": getattr(found, key).contiguous()
+            for name, found in self.streams.items()
+            for key in ("square", "total", "sample", "caption")
+        }
+        header: dict[str, Any] = {"format": _FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
+        header |= {"model": self.model, "text_encoder": self.fingerprint, **(more or {})}
+        write_tensors(path, tensors, header | {"weights": {n: m.weight for n, m in self.streams.items()}})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Corpus:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: not such a file, or a truncated one.
+        """
+        return _read(*read_tensors(path, _FORMAT))
+
+
+def collect_corpus(
+    model: Model,
+    captions: Sequence[str],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    batch_size: int = _BATCH,
+    progress: bool = False,
+) -> Corpus:
+    """Read captions through the model's text encoder, in memory that does not grow with their number.
+
+    With `out` the corpus is written there as it grows; called again with the same captions, it goes on where it was.
+
+    Raises:
+        ValueError: no caption, or a file at `out` begun with other captions or another text encoder.
+    """
+    if not captions:
+        raise ValueError("no caption to read; give a text file, one a line, or a CSV with a 'prompt' column")
+    mark = digest(list(captions))
+    found = _begun(model, out, mark)
+    done = found.captions if found else 0
+    rest = iter(captions[done:])
+    with tqdm(total=len(captions), initial=done, desc="reading", unit="caption", disable=not progress) as bar:
+        while batch := list(islice(rest, batch_size)):
+            seen = _batch(model, batch)
+            found = seen if found is None else found + seen
+            bar.update(len(batch))
+            if out is not None and (found.captions % _SAVE_EVERY < batch_size or found.captions == len(captions)):
+                found.save(out, more={"of": mark})
+    assert found is not None
+    return found
+
+
+def read_captions(path: str | os.PathLike[str], *, limit: int | None = None) -> list[str]:
+    """Captions of a text file, one a line, or of a CSV's `prompt` or `caption` column.
+
+    Raises:
+        ValueError: a CSV without such a column, or no caption in it.
+        OSError: the file cannot be read.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    listed = list(_csv_captions(text, path)) if Path(path).suffix.lower() == ".csv" else text.splitlines()
+    captions = [line.strip() for line in listed if line.strip()][:limit]
+    if not captions:
+        raise ValueError(f"{path} holds no caption; write one a line, or a CSV with a 'prompt' column")
+    return captions
+
+
+def shipped_corpus(model: Model) -> Corpus | None:
+    """The corpus that comes with the embedded model, for models that share its text encoder."""
+    shipped = Corpus.load(CORPUS) if CORPUS.exists() else None
+    return shipped if shipped is not None and shipped.fingerprint == model.fingerprint else None
+
+
+def default_corpus(model: Model) -> Corpus:
+    """The corpus shipped with the embedded model; for others, plain captions read now (a few hundred, seconds)."""
+    return shipped_corpus(model) or collect_corpus(model, plain_captions())
+
+
+_WHO = (
+    "a man",
+    "a woman",
+    "two children",
+    "an old couple",
+    "a crowd",
+    "a dog",
+    "a cat",
+    "a horse",
+    "some birds",
+    "a cook",
+    "a cyclist",
+    "a farmer",
+)
+_DOING = (
+    "walking down a street",
+    "sitting on a bench in the park",
+    "standing beside a red car",
+    "looking out of the window",
+    "waiting for a train at the station",
+    "in front of a large building",
+    "near a table with plates of food",
+    "on the beach under a blue sky",
+    "in a kitchen with white walls",
+    "crossing a bridge in the rain",
+    "next to a wooden fence",
+    "by the sea",
+)
+_VIEWS = (
+    "{}",
+    "a photo of {}",
+    "a painting of {}",
+    "a black and white picture of {}",
+)
+_THINGS = (
+    "a bowl of fruit on a table",
+    "a vase with yellow flowers",
+    "a train on its tracks",
+    "a plane in the sky",
+    "a boat on a lake",
+    "a clock on a tower",
+    "a bed with two pillows",
+    "a plate of pizza",
+    "a laptop on a desk",
+    "mountains covered with snow",
+    "a bridge over a river",
+    "a glass of beer",
+    "a knife and a fork",
+    "a house with a green roof",
+    "a field of wheat",
+    "a city at night",
+)
+
+
+def plain_captions() -> list[str]:
+    """Some 200 everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
+    people = [f"{who} {doing}" for i, who in enumerate(_WHO) for doing in _DOING[i % 3 :: 3]]
+    scenes = [*people, *_THINGS]
+    return [_VIEWS[i % len(_VIEWS)].format(scene) for i, scene in enumerate(scenes)] + list(_THINGS)
+
+
+def _csv_captions(text: str, path: str | os.PathLike[str]) -> Iterator[str]:
+    reader = csv.DictReader(text.splitlines())
+    column = next((name for name in ("prompt", "caption") if name in (reader.fieldnames or ())), None)
+    if column is None:
+        raise ValueError(f"{path}: expected a 'prompt' or 'caption' column, found {', '.join(reader.fieldnames or [])}")
+    for row in reader:
+        yield row[column] or ""
+
+
+def _begun(model: Model, out: str | os.PathLike[str] | None, mark: str) -> Corpus | None:
+    """What an earlier run left at `out`."""
+    if out is None or not Path(out).exists():
+        return None
+    tensors, header = read_tensors(out, _FORMAT)
+    if header.get("of") != mark or header["text_encoder"] != model.fingerprint:
+        raise ValueError(f"{out} was begun with other captions or another text encoder; give another name")
+    return _read(tensors, header)
+
+
+def _batch(model: Model, captions: Sequence[str]) -> Corpus:
+    encoded = model.encode(captions, batch_size=len(captions))
+    streams = {
+        name: _moments([prompt_rows(stream, i) for i in range(len(captions))]) for name, stream in encoded.items()
+    }
+    return Corpus(streams, len(captions), tuple(captions), model.name, model.fingerprint)
+
+
+def _moments(prompts: Sequence[PromptRows]) -> Moments:
+    places = [_places(prompt) for prompt in prompts]
+    rows = torch.cat([prompt.rows[list(own)] for prompt, own in zip(prompts, places, strict=True)])
+    weights = torch.tensor([w for own in places for w in own.values()], dtype=torch.float64)
+    which = torch.tensor([i for i, own in enumerate(places) for _ in own])
+    total = (weights[:, None] * rows.double()).sum(dim=0)
+    return Moments(row_moment(rows, weights), total, float(weights.sum()), rows[:_SAMPLE].half(), which[:_SAMPLE])
+
+
+def _places(prompt: PromptRows) -> dict[int, float]:
+    """Row -> weight: subject tokens and EOS 1 each, the pads 1 between them; a pooled vector 1."""
+    if prompt.pooled:
+        return {0: 1.0}
+    own = {token: 1.0 for span in prompt.spans for token in (*span.subject, span.eos)}
+    return own | {pad: 1 / len(span.pads) for span in prompt.spans for pad in span.pads}
+
+
+def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Corpus:
+    streams = {
+        name: Moments(
+            tensors[f"{name}.square"],
+            tensors[f"{name}.total"],
+            weight,
+            tensors[f"{name}.sample"],
+            tensors[f"{name}.caption"],
+        )
+        for name, weight in header["weights"].items()
+    }
+    return Corpus(streams, header["captions"], tuple(header["sampled"]), header["model"], header["text_encoder"])

@@ -1,0 +1,1 @@
+"""Foreign generator files in, nothing in them run; safetensors out."""

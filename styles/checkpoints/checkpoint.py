@@ -1,0 +1,117 @@
+"""Checkpoints in and out: official .pkl, rosinality .pt, and this project's safetensors. Nothing in a file is run.
+
+The formats are told apart by their first bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from styles.checkpoints.foreign import assemble, from_object
+from styles.checkpoints.torchfile import read_file
+from styles.checkpoints.unpickle import UnsafeFileError
+from styles.generator import Generator
+from styles.layers import GeneratorConfig
+
+FORMAT = "styles.generator/1"
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
+
+
+def load_generator(
+    source: str | os.PathLike[str], *, device: str | torch.device = "cpu", dtype: str = "float32"
+) -> Generator:
+    """A generator from "demo", or from a .pkl, .pt or .safetensors file, ready for use.
+
+    `dtype` is the arithmetic of the features, float32 or float16; weights, mapping and the RGB sum stay float32.
+    ValueError tells why a file is refused; `UnsafeFileError` (a ValueError) when it asks for code or is damaged.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    if source == "demo":
+        from styles.demo import weights_file
+
+        source = weights_file()
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(f"no file {str(path)!r}; give 'demo' or a .pkl, .pt or .safetensors file.")
+    model = _read(path).to(device).eval().requires_grad_(False)
+    model.compute_dtype = DTYPES[dtype]
+    return model
+
+
+def _read(path: Path) -> Generator:
+    if is_safetensors(path):
+        return _from_safetensors(path)
+    try:
+        return from_object(read_file(path))
+    except RecursionError:
+        raise UnsafeFileError(f"{path.name} is nested more deeply than any checkpoint; refused.") from None
+
+
+def save_generator(model: Generator, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+    """Write weights and configuration to a .safetensors file; a half-written file never replaces a good one."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"generators are saved as .safetensors, got {target.name!r}.")
+    weights = {name: value.detach().to("cpu", DTYPES[dtype]).contiguous() for name, value in model.state_dict().items()}
+    metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict(), sort_keys=True)}
+    partial = target.with_name(target.name + ".part")
+    try:
+        save_file(weights, partial, metadata=metadata)
+        partial.chmod(0o644)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], *, dtype: str = "float32") -> Generator:
+    """Read any known checkpoint and write it as safetensors; the generator that was written."""
+    model = load_generator(source)
+    save_generator(model, target, dtype=dtype)
+    return model
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether the first bytes are a safetensors header: its length, then a brace."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size
+
+
+def _from_safetensors(path: Path) -> Generator:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                found = metadata.get("format", "nothing")
+                raise ValueError(
+                    f"{path.name} says {found!r} is its format, expected {FORMAT!r}: no file of this toolkit."
+                )
+            config = _stored_config(metadata.get("config", ""), path.name)
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UnsafeFileError(f"{path.name} is damaged or cut off ({str(error)[:80]}).") from None
+    return assemble(config, weights)
+
+
+def _stored_config(text: str, name: str) -> GeneratorConfig:
+    try:
+        return GeneratorConfig.from_dict(json.loads(text[:65536]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnsafeFileError(f"the configuration in {name} is damaged ({str(error)[:120]}).") from None

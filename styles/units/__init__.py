@@ -1,0 +1,1 @@
+"""Units of a generator: ranked by what their removal changes, turned, and put back."""

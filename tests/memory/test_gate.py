@@ -1,0 +1,198 @@
+"""Gates: what passes and what is moved, on a live model of every family; no file can hold one."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import tiny
+import torch
+from test_guard import problem, rows, surroundings
+
+import concept_edit as ce
+from concept_edit.demo.recipes import kept, scenes, style_edit
+from concept_edit.memory.gate import Gate, nearest, solve_gate
+from concept_edit.memory.guard import Bounds, solve_guarded
+
+KEPT = ("dog", "panda", "frog", "penguin", "car", "tree", "house", "star")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ce.open_model("demo")
+
+
+@pytest.fixture(scope="module")
+def edit(model):
+    return ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], preserve=KEPT, method="gated"))
+
+
+def pixels(images):
+    return numpy.stack([numpy.asarray(image) for image in images]).astype(float)
+
+
+def test_erased_rows_go_to_their_goals_and_far_rows_stay_bit_for_bit():
+    asked, around = problem(), surroundings()
+    gate = solve_gate(asked, around, 0.05)
+    moved = gate(asked.sources)
+    way = (asked.goals - asked.sources).norm(dim=1)
+    assert float(((moved - asked.goals).norm(dim=1) / way).max()) < 0.2
+    far = rows(50, 77)
+    assert float(nearest(far, gate.sources, gate.mean).per_row.max()) < 0.7
+    assert torch.equal(gate(far), far)
+
+
+def test_strength_and_shape_and_dtype():
+    asked = problem()
+    gate = solve_gate(asked, surroundings(), 0.05)
+    batch = asked.sources.reshape(2, 3, -1)
+    assert torch.equal(gate(batch, 0.0), batch)
+    half = (gate(batch, 0.5) - batch) * 2
+    assert torch.allclose(half, gate(batch) - batch, atol=1e-4)
+    assert gate(batch.half()).dtype == torch.float16
+
+
+def test_a_kept_row_beside_an_erased_one_raises_its_threshold_and_is_left_alone():
+    asked, around = problem(), surroundings()
+    twin = asked.sources[:1] + 0.35 * rows(1, 5) - 0.35 * 2
+    free = solve_gate(asked, around, 0.05)
+    assert float((free(twin) - twin).norm()) > 1
+    beside = Gate(*solve_gate(asked.__class__(**{**vars(asked), "kept": torch.cat([asked.kept, twin]),
+                  "kept_weights": torch.ones(31).double()}), around, 0.05))  # fmt: skip
+    assert beside.thresholds[0] > free.thresholds[0]
+    assert float((beside(twin) - twin).norm()) < float((free(twin) - twin).norm())
+
+
+BOUNDS = Bounds(0.22, 0.3, 0.35, 4)
+
+
+def test_past_the_second_threshold_a_row_goes_a_whole_way_and_below_it_stays_bit_for_bit():
+    asked, around = problem(), surroundings()
+    whole = solve_gate(asked, around, 0.05, caption_alarm=0.01, bounds=BOUNDS)
+    gate = whole._replace(thresholds=torch.full_like(whole.thresholds, 2.0))
+    change = solve_guarded(asked, around, BOUNDS).factors.dense().float()
+    way = float((asked.goals - asked.sources).norm(dim=1).median())
+    mixed = 0.7 * asked.sources + 0.3 * rows(6, 31)
+    asks = mixed @ change.T
+    told = asks.norm(dim=1) / way > whole.reach[1] + 0.1
+    assert bool(told.any())
+    moves = (gate(mixed) - mixed)[told]
+    assert torch.allclose(moves.norm(dim=1), torch.full((len(moves),), way), rtol=0.05)
+    assert torch.allclose(torch.cosine_similarity(moves, asks[told]), torch.ones(len(moves)), atol=1e-4)
+    for stays in (asked.kept, around.fixed):
+        assert torch.equal(gate(stays), stays)
+    far = (gate(around.ordinary) - around.ordinary).norm(dim=1) > way / 2
+    assert float(far.double().mean()) <= 0.012
+    closed = gate._replace(reach=torch.tensor([way, 9.0]))
+    assert torch.equal(closed(mixed), mixed)
+
+
+def test_where_the_map_would_foretell_noise_there_is_no_second_threshold():
+    many = problem(edits=90, keeps=60)
+    gate = solve_gate(many, surroundings(), 0.05, bounds=BOUNDS._replace(left=0.01))
+    assert gate.right.shape == (0, many.width)
+
+
+def test_a_gate_of_an_older_file_has_no_second_threshold():
+    gate = solve_gate(problem(), surroundings(), 0.05, bounds=BOUNDS)
+    parts = {name: value for name, value in gate._asdict().items() if name not in ("left", "right", "reach")}
+    older = Gate.read(parts)
+    some = problem().sources
+    assert torch.equal(older(some), solve_gate(problem(), surroundings(), 0.05)(some))
+    with pytest.raises(KeyError, match="mean"):
+        Gate.read({name: value for name, value in parts.items() if name != "mean"})
+
+
+def test_wordings_nobody_gave_are_told_on_the_embedded_model_and_others_are_not(model):
+    gone, stays = ("EmojiOne", "Lobe"), ("Noto", "Twemoji")
+    edits = [style_edit(name, guide="Noto") for name in gone]
+    preserve = [*kept(*gone), *scenes(*gone)]
+    gate = ce.solve(model, ce.Recipe(edits=edits, preserve=preserve, method="gated", caption_alarm=0.01)).gates["text"]
+    near = gate._replace(left=gate.left[:, :0], right=gate.right[:0])
+
+    def moved(gate, style):
+        """Share of the rows from EOS on that a gate moves far, in wordings that the recipe does not hold."""
+        shares = []
+        for prompt in (f"a tree in the style of {style}", f"{style}'s drawing of a cat", f"a fish drawn by {style}"):
+            encoded = model.encode([prompt])["text"]
+            after = encoded.rows[0][int(encoded.eos[0]) :]
+            shares.append(float(((gate(after) - after).norm(dim=1) > 1).double().mean()))
+        return sum(shares) / len(shares)
+
+    assert sum(moved(gate, name) for name in gone) > 0.4 + sum(moved(near, name) for name in gone)
+    assert sum(moved(gate, name) for name in stays) < 0.05 + sum(moved(near, name) for name in stays)
+
+
+def test_a_gate_without_concepts_does_nothing():
+    gate = solve_gate(problem(edits=0), surroundings(), 0.05)
+    some = rows(4, 1)
+    assert torch.equal(gate(some), some)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_pictures_of_the_concept_change_others_and_weights_do_not(family):
+    model = tiny.tiny_model(family)
+    recipe = ce.Recipe(edits=[ce.Erase("apple", guide="village")], preserve=["a village", "art"], method="gated")
+    edit = ce.solve(model, recipe)
+    before = {name: weight.clone() for name, weight in model.weights().items()}
+    asked = {"steps": 2, "size": 32}
+    plain = pixels(model.generate(["apple", "a village"], [0, 0], **asked))
+    with edit.applied(model):
+        assert all(torch.equal(weight, before[name]) for name, weight in model.weights().items())
+        through = pixels(model.generate(["apple", "a village"], [0, 0], **asked))
+    after = pixels(model.generate(["apple", "a village"], [0, 0], **asked))
+    assert numpy.abs(through[0] - plain[0]).max() > 0
+    assert numpy.array_equal(after, plain)
+
+
+def test_the_empty_prompt_and_kept_prompts_stay_on_the_embedded_model(model, edit):
+    gate = edit.gates["text"]
+    for prompt in ("", *KEPT):
+        whole = model.encode([prompt])["text"].rows[0]
+        assert float((gate(whole) - whole).norm() / whole.norm()) < (0.02 if prompt else 1e-9)
+    cat = model.encode(["cat"])["text"].rows[0, 1:3]
+    assert float((gate(cat) - cat).norm() / cat.norm()) > 0.3
+
+
+def test_it_composes_with_a_weight_edit_and_strength_0_is_the_original(model, edit):
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("dog", guide="tree")]))
+    plain = pixels(model.generate(["a cat"], [3], steps=2))
+    with edit.applied(model, 0.0):
+        assert numpy.array_equal(pixels(model.generate(["a cat"], [3], steps=2)), plain)
+    with other.applied(model), edit.applied(model):
+        both = pixels(model.generate(["a cat"], [3], steps=2))
+    assert not numpy.array_equal(both, plain)
+    assert numpy.array_equal(pixels(model.generate(["a cat"], [3], steps=2)), plain)
+
+
+def test_it_is_saved_loaded_diagnosed_and_taken_from(model, edit, tmp_path):
+    edit.save(tmp_path / "gate.safetensors", statistics=True)
+    loaded = ce.Edit.load(tmp_path / "gate.safetensors")
+    for part, value in edit.gates["text"]._asdict().items():
+        assert torch.equal(getattr(loaded.gates["text"], part), value)
+    checks = {check.name: check for check in ce.diagnose(model, loaded).checks}
+    assert checks["erased concept left"].value < 0.3
+    assert checks["drift of kept prompts"].value < 0.05
+    joint = loaded + ce.solve(model, ce.Recipe(edits=[ce.Erase("gun")], preserve=KEPT, method="gated"))
+    assert len(joint.without("gun").gates["text"].ways) == len(edit.gates["text"].ways)
+
+
+def test_no_exporter_takes_a_gate(model, edit, tmp_path):
+    with pytest.raises(ValueError, match="cannot be written as a LoRA"):
+        ce.export_lora(edit, model, tmp_path / "lora.safetensors")
+    with pytest.raises(ValueError, match="cannot be written into a checkpoint"):
+        ce.export_checkpoint(edit, model, tmp_path / "model")
+    with pytest.raises(ValueError, match="cannot be written as matrices"):
+        ce.export_kv(edit, model, tmp_path / "kv.safetensors")
+    with pytest.raises(ValueError, match="cannot be merged"):
+        edit.merge_into(model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_touched_gate_is_found_by_verify(model, edit, tmp_path):
+    from concept_edit.audit.release import verify
+
+    edit.save(tmp_path / "e.safetensors")
+    assert verify(tmp_path / "e.safetensors", model).ok
+    bent = {"text": edit.gates["text"]._replace(thresholds=edit.gates["text"].thresholds + 0.01)}
+    ce.Edit(**{**vars(edit), "gates": bent}).save(tmp_path / "e.safetensors")
+    assert not verify(tmp_path / "e.safetensors", model).ok
