@@ -23,7 +23,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import concept_edit
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.gate import Gate, solve_gate
 from concept_edit.memory.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
@@ -34,6 +33,7 @@ from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.prompts.stats import Statistics, Stream
 from concept_edit.recipe import Recipe
+from concept_edit.version import __version__
 
 FORMAT = "concept-edit 1"
 _STATISTICS = "statistics."
@@ -282,7 +282,7 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
     about: dict[str, Any] = {
         "model": statistics.model,
         "fingerprint": statistics.fingerprint,
-        "toolkit": concept_edit.__version__,
+        "toolkit": __version__,
         "corpus": statistics.corpus,
     }
     if recipe.method == "gated":
