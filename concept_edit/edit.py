@@ -22,7 +22,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import concept_edit
 from concept_edit.answer.edit_file import FORMAT, STATISTICS, fields_of, named_tensors
 from concept_edit.answer.solving import answer
 from concept_edit.answer.writing import readers, restore, write
@@ -35,6 +34,7 @@ from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.prompts.stats import Statistics
 from concept_edit.recipe import Recipe
+from concept_edit.version import __version__
 
 __all__ = ["FORMAT", "Edit", "solve", "solve_statistics"]
 
@@ -261,6 +261,6 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         model=statistics.model,
         fingerprint=statistics.fingerprint,
         statistics=held,
-        toolkit=concept_edit.__version__,
+        toolkit=__version__,
         corpus=statistics.corpus,
     )

@@ -24,7 +24,7 @@ def test_public_names_are_complete_sorted_and_there():
 
 
 def test_functions_stay_functions_when_their_rooms_are_imported():
-    code = "import concept_edit.memory.solve, concept_edit.collect, concept_edit.diagnose, concept_edit as ce\n"
+    code = "import concept_edit.memory.solve, concept_edit.prompts.collect, concept_edit.diagnose, concept_edit as ce\n"
     run(code + "assert all(callable(f) for f in (ce.solve, ce.collect, ce.diagnose))")
 
 
