@@ -1,4 +1,4 @@
-"""What is asked: which concepts to erase, moderate or balance, what to keep, and the settings of the solve.
+"""What is asked: which concepts to erase, moderate, balance or steer, what to keep, and the settings of the solve.
 
 A recipe is plain data. It is checked when it is made, reads and writes YAML, and travels inside every edit file.
 Nothing here needs torch.
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate
+from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
 from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, CutWarning, normal, refuse_repeats
 from concept_edit.asked.written import explain, line_of, parsed
@@ -33,6 +33,7 @@ __all__ = [
     "Erase",
     "Moderate",
     "Recipe",
+    "Steer",
     "explain",
     "normal",
     "pair_up",
