@@ -21,7 +21,8 @@ from concept_edit.commands import evaluate as evaluate_commands
 from concept_edit.commands import page as page_command
 from concept_edit.commands.export import register
 from concept_edit.files import check_writable, replace_file
-from concept_edit.recipe import CutWarning, Erase, Moderate, Recipe, explain, pair_up, read_concepts
+from concept_edit.notes import Note
+from concept_edit.recipe import Erase, Moderate, Recipe, explain, pair_up, read_concepts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -437,7 +438,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("always", CutWarning)
+            warnings.simplefilter("always", Note)
             warnings.showwarning = _note  # type: ignore[assignment]
             result = app(list(arguments) or ["--help"], standalone_mode=False)
         code = result if isinstance(result, int) else 0
