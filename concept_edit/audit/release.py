@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from concept_edit.answer.digests import factor_digests
 from concept_edit.edit import FORMAT, Edit, solve
 from concept_edit.files import read_tensors, replace_file, write_tensors
-from concept_edit.identity import canonical, digest, factor_digests, tensor_digest
+from concept_edit.identity import canonical, digest, tensor_digest
 from concept_edit.models.contract import Model
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.version import __version__

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_edit.answer.digests import edit_digest
 from concept_edit.edit import Edit
 from concept_edit.evaluation.folder import RunFolder, paint_missing
 from concept_edit.evaluation.instruments import Instruments, embedded_instruments
@@ -24,7 +25,7 @@ from concept_edit.evaluation.processes import Share, my_share
 from concept_edit.evaluation.report import Report
 from concept_edit.evaluation.rows import Row, read_rows
 from concept_edit.evaluation.sets import choose_rows
-from concept_edit.identity import edit_digest, matrices_digest
+from concept_edit.identity import matrices_digest
 from concept_edit.models.contract import Model
 from concept_edit.recipe import normal
 from concept_edit.version import __version__
