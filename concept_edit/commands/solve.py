@@ -248,9 +248,9 @@ _MEANING = {
 
 
 def _how(method: str | None, tokens: str | None, *, published: bool = False) -> dict[str, Any]:
-    """Method and token rule: guarded unless the command speaks UCE's own language or names a rule."""
-    chosen = method or ("uce" if published or tokens else "guarded")
-    return {"method": chosen} | ({"tokens": tokens} if tokens else {})
+    """Method and token rule as given; a command that speaks UCE's own language means UCE, as a token rule does."""
+    given = {"method": method or ("uce" if published else None), "tokens": tokens}
+    return {name: value for name, value in given.items() if value}
 
 
 def _listed(text: str, guides: Sequence[str], wordings: Sequence[str]) -> tuple[Erase, ...]:

@@ -53,7 +53,9 @@ def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
     assert "e.safetensors: 2 concepts; text rank 2 of 32" in out
     assert "encoding" in err
     recipe = ce.Recipe(
-        edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Picasso", guide="art")], preserve=["Monet", "Rembrandt"]
+        edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Picasso", guide="art")],
+        preserve=["Monet", "Rembrandt"],
+        method="uce",
     )
     written = ce.Edit.load("e.safetensors")
     assert written.recipe == recipe
