@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor
 
 import concept_edit
@@ -33,7 +34,8 @@ from concept_edit.models.gated import gated
 from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.prompts.stats import Statistics, Stream
-from concept_edit.recipe import Recipe
+from concept_edit.reading.plain import sentence
+from concept_edit.recipe import Recipe, explain
 
 FORMAT = "concept-edit 1"
 _STATISTICS = "statistics."
@@ -207,8 +209,9 @@ class Edit:
         tensors, header = read_tensors(path, FORMAT)
         try:
             return _read(tensors, header)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a whole edit file ({error}); solve or fetch it again") from error
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else sentence(error)
+            raise ValueError(f"{path} is not a whole edit file ({reason}); solve or fetch it again") from error
 
     def _readers(self, model: Model) -> Iterator[tuple[Site, Callable[[Tensor], Tensor]]]:
         """Each matrix it changes, with the function W -> W A in float32."""

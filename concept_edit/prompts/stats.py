@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import ValidationError
 from torch import Tensor
 
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import Problem
-from concept_edit.recipe import Recipe, normal
+from concept_edit.recipe import Recipe, explain, normal
 
 _FORMAT = "concept-edit statistics 1"
 
@@ -124,9 +125,13 @@ class Statistics:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: not such a file, or a truncated one.
+            ValueError: not such a file, a truncated one, or tensors that do not fit the header; the file is named.
         """
-        return cls.read(*read_tensors(path, _FORMAT))
+        tensors, header = read_tensors(path, _FORMAT)
+        try:
+            return cls.read(tensors, header)
+        except ValidationError as error:
+            raise ValueError(f"{path} is not a whole file of statistics ({explain(error)}); collect it again") from None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under its name in a file, `<stream>.pairs.sources` and so on."""
