@@ -29,11 +29,11 @@ from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import row_moment
 from concept_edit.models.contract import Model
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
+from concept_edit.reading.kinds import CORPUS as FORMAT
 from concept_edit.reading.lists import csv_table, named
 from concept_edit.reading.plain import read_text
 from concept_edit.recipe import Recipe, normal
 
-_FORMAT = "concept-edit corpus 1"
 _SAMPLE = 1024
 """Caption tokens of a stream that are kept as they are, for gates."""
 _SAVE_EVERY = 512
@@ -127,7 +127,7 @@ class Corpus:
             for name, found in self.streams.items()
             for key in ("square", "total", "sample", "caption")
         }
-        header: dict[str, Any] = {"format": _FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
+        header: dict[str, Any] = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
         header |= {"model": self.model, "text_encoder": self.fingerprint, **(more or {})}
         write_tensors(path, tensors, header | {"weights": {n: m.weight for n, m in self.streams.items()}})
 
@@ -138,7 +138,7 @@ class Corpus:
         Raises:
             ValueError: not such a file, or a truncated one.
         """
-        return _read(*read_tensors(path, _FORMAT))
+        return _read(*read_tensors(path, FORMAT))
 
 
 def collect_corpus(
@@ -273,7 +273,7 @@ def _begun(model: Model, out: str | os.PathLike[str] | None, mark: str) -> Corpu
     """What an earlier run left at `out`."""
     if out is None or not Path(out).exists():
         return None
-    tensors, header = read_tensors(out, _FORMAT)
+    tensors, header = read_tensors(out, FORMAT)
     if header.get("of") != mark or header["text_encoder"] != model.fingerprint:
         raise ValueError(f"{out} was begun with other captions or another text encoder; give another name")
     return _read(tensors, header)

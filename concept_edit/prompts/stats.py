@@ -18,9 +18,8 @@ from torch import Tensor
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import Problem
+from concept_edit.reading.kinds import STATISTICS
 from concept_edit.recipe import Recipe, explain, normal
-
-_FORMAT = "concept-edit statistics 1"
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Statistics:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
-        write_tensors(path, self.tensors(), {"format": _FORMAT, **self.header()})
+        write_tensors(path, self.tensors(), {"format": STATISTICS, **self.header()})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Statistics:
@@ -127,7 +126,7 @@ class Statistics:
         Raises:
             ValueError: not such a file, a truncated one, or tensors that do not fit the header; the file is named.
         """
-        tensors, header = read_tensors(path, _FORMAT)
+        tensors, header = read_tensors(path, STATISTICS)
         try:
             return cls.read(tensors, header)
         except ValidationError as error:
