@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -24,6 +23,8 @@ from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, normal, refuse_
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
+from concept_edit.reading.plain import read_text
+from concept_edit.reading.yaml_text import MOST_CHARACTERS
 
 __all__ = [
     "AUTO",
@@ -231,10 +232,10 @@ class Recipe(BaseModel):
         """Read a recipe from a YAML (or JSON) file.
 
         Raises:
-            ValueError: not YAML, or not a recipe; the message names file and line.
+            ValueError: too large, not UTF-8, not YAML, or not a recipe; the message names file and line.
             OSError: the file cannot be read.
         """
-        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), name=str(path))
+        return cls.from_yaml(read_text(path, most=MOST_CHARACTERS), name=str(path))
 
     @classmethod
     def from_yaml(cls, text: str, *, name: str = "recipe") -> Recipe:
