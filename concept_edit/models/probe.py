@@ -49,7 +49,7 @@ def _seen(pipeline: Any, prompt: str, seed: int, settings: Mapping[str, Any]) ->
 
     layers = [(name, part) for name, part in denoiser.named_modules() if isinstance(part, torch.nn.Linear)]
     hooks = [part.register_forward_pre_hook(watch(name)) for name, part in layers]
-    given = {"num_inference_steps": _STEPS, "output_type": "latent", **settings}
+    given = {"num_inference_steps": _STEPS, "output_type": "latent", "use_resolution_binning": False, **settings}
     taken = inspect.signature(type(pipeline).__call__).parameters
     try:
         with torch.no_grad():

@@ -70,11 +70,12 @@ def test_batch_size_and_order_do_not_matter(model):
 
 
 def test_rows_come_with_what_each_token_is(model):
-    text, tokenizer = model.encode(PROMPTS)["text"], model.route.tokenizer
+    text, heard = model.encode(PROMPTS)["text"], model.route.numbers(PROMPTS)[1]
     for index, prompt in enumerate(PROMPTS):
-        kinds = text.kinds[index].tolist()
-        own = tokenizer(prompt, add_special_tokens=False).input_ids
-        assert abs(kinds.count(SUBJECT) - len(own)) <= 1  # the first word may take a space of the template along
+        kinds, tokens = text.kinds[index].tolist(), heard.tokens(index)
+        own = tokens[slice(*model.route.template.own(tokens))]
+        assert model.route.tokenizer.decode(own).strip().lower() == prompt.lower()
+        assert kinds.count(SUBJECT) == len(own)
         assert [k for k in kinds if k != NOTHING] == sorted(k for k in kinds if k != NOTHING)
         assert int(text.eos[index]) == kinds.count(PREFIX) + kinds.count(SUBJECT)
         assert int(text.suffix[index]) == kinds.count(SUFFIX)
@@ -87,21 +88,21 @@ def test_folder_opens_encoder_and_reader_alone_and_agrees(model, folder):
     assert opened.fingerprint == model.fingerprint
     assert not opened.loaded
     assert all(torch.equal(opened.weights()[name], weight) for name, weight in model.weights().items())
-    assert torch.equal(opened.encode(PROMPTS)["text"].rows, model.encode(PROMPTS)["text"].rows)
+    torch.testing.assert_close(opened.encode(PROMPTS)["text"].rows, model.encode(PROMPTS)["text"].rows)
     held = {n for n, p in opened.route.denoiser.named_parameters() if not p.is_meta}
     assert all(n.startswith(model.family.route.modules) for n in held)
     assert not held & set(opened.weights())
 
 
-def test_an_edit_moves_the_concept_to_its_guide_and_leaves_what_is_kept(model):
-    recipe = ce.Recipe(
-        edits=[ce.Erase("Van Gogh", guide="art")], preserve=["the red apple"], tokens="subject", ridge=1e-4
-    )
+def test_an_edit_moves_the_concept_to_its_guide_and_comes_off_again(model):
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6)
     statistics = ce.collect(model, recipe)
     edit = ce.solve_statistics(statistics)
     pairs = statistics.streams["text"].pairs
-    change = torch.eye(pairs.sources.shape[1], dtype=torch.float64) + edit.factors["text"].dense()
-    assert difference(pairs.sources.double() @ change.T, pairs.goals) < 0.1 < difference(pairs.sources, pairs.goals)
+    ways = (pairs.goals - pairs.sources).double()
+    moved = pairs.sources.double() @ edit.factors["text"].dense().T
+    assert bool((ways.norm(dim=1) > 0).all())
+    assert float((moved - ways).norm() / ways.norm()) < 0.1
     before = {name: weight.clone() for name, weight in model.weights().items()}
     with edit.applied(model):
         assert any(not torch.equal(before[name], weight) for name, weight in model.weights().items())
