@@ -109,7 +109,8 @@ def flux2_transformer(width: int) -> Any:
     return _woken(
         Flux2Transformer2DModel(
             patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
-            num_attention_heads=2, joint_attention_dim=width, timestep_guidance_channels=32, axes_dims_rope=(4, 4, 4, 4),
+            num_attention_heads=2, joint_attention_dim=width, timestep_guidance_channels=32,
+            axes_dims_rope=(4, 4, 4, 4),
         )
     )  # fmt: skip
 
