@@ -44,7 +44,8 @@ def settings(pipeline: Any) -> dict[str, Any]:
     called = inspect.signature(type(pipeline).__call__).parameters
     asked = inspect.signature(pipeline.encode_prompt).parameters
     given = {name: called[name].default for name in asked if name in called and not any(w in name for w in _OWN)}
-    return given | ({"do_classifier_free_guidance": False} if "do_classifier_free_guidance" in asked else {})
+    given |= {"do_classifier_free_guidance": False} if "do_classifier_free_guidance" in asked else {}
+    return given | ({"device": pipeline.text_encoder.device} if "device" in asked else {})
 
 
 def ask(pipeline: Any, prompts: Sequence[str], given: dict[str, Any]) -> tuple[Any, ...]:

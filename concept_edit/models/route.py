@@ -76,14 +76,19 @@ class OpenRoute:
 
     def numbers(self, prompts: Sequence[str]) -> tuple[list[Int[Tensor, " tokens"]], Heard]:
         """The token that each row comes from, and all that the encoder was given."""
-        with numbered(self.encoder, self.tokenizer.pad_token_id) as heard:
-            answer = self._asked(prompts)
-        return [places(rows) for rows in answer.rows], heard
+        assert self.family.route is not None
+        size, found = 1 if self.family.route.alone else len(prompts), list[Tensor]()
+        with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id) as heard:
+            for i in range(0, len(prompts), size):
+                found += [places(rows) for rows in self._asked(prompts[i : i + size]).rows]
+        return found, heard
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch_size: int) -> dict[str, Encoded]:
         """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
-        batches = [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
+        assert self.family.route is not None
+        size = 1 if self.family.route.alone else batch_size
+        batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
         return {"text": _joined([part for batch in batches for part in self._batch(batch)])}
 
     def width(self) -> int:
