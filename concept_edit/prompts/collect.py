@@ -107,8 +107,8 @@ def _fixed(null: Encoded, width: int) -> Tensor:
     if len(rows) <= width // 2:
         return rows
     spans = prompt_rows(null, 0).spans
-    stands = [rows[[span.start, span.eos]] for span in spans]
-    pads = [rows[span.eos + 1 : span.stop].mean(dim=0, keepdim=True) for span in spans if span.eos + 1 < span.stop]
+    stands = [rows[[span.start, *span.suffix]] for span in spans]
+    pads = [rows[span.pads[0] : span.stop].mean(dim=0, keepdim=True) for span in spans if span.pads]
     return torch.cat([*stands, *pads])
 
 

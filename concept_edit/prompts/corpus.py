@@ -300,7 +300,7 @@ def _places(prompt: PromptRows) -> dict[int, float]:
     """Row -> weight: subject tokens and EOS 1 each, the pads 1 between them; a pooled vector 1."""
     if prompt.pooled:
         return {0: 1.0}
-    own = {token: 1.0 for span in prompt.spans for token in (*span.subject, span.eos)}
+    own = {token: 1.0 for span in prompt.spans for token in (*span.subject, *span.suffix)}
     return own | {pad: 1 / len(span.pads) for span in prompt.spans for pad in span.pads}
 
 
