@@ -51,7 +51,7 @@ class Route:
     fused: bool = False
     """Whether the first module takes that mask too."""
     alone: bool = False
-    """Whether prompts are asked for one by one, since the pipeline pads to the longest of a batch and hears the pads."""
+    """Whether prompts are asked for one by one: the pipeline pads to the longest of a batch and hears the pads."""
     beside: str = ""
     """Pattern of further layers that move with the prompt alone, before or after the readers, and are left alone."""
 
