@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +54,7 @@ class Model(Protocol):
     family: Family
     streams: dict[str, int]
     sites: tuple[Site, ...]
+    shapes: Mapping[str, tuple[int, ...]]
 
     @property
     def fingerprint(self) -> str:
@@ -68,6 +69,13 @@ class Model(Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """Site name -> the live tensor; writing into it changes what `generate` paints."""
+
+    def matrix(self, name: str) -> Tensor:
+        """One of `weights` to read, without bringing the others into memory."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of rows depend on, e.g. `cpu float32`."""
 
     def generate(
         self,
