@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from concept_edit.evaluation.page import listing, page, paragraph, report_sections, section, table, verbatim
+from concept_edit.evaluation.page import listing, page, paragraph, section, table, verbatim
+from concept_edit.evaluation.report import report_sections
 from concept_edit.recipe import Recipe
 
 if TYPE_CHECKING:

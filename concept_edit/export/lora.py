@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-import concept_edit
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, energy_rank, exact_rank, pairs_of, relative_error
 from concept_edit.export.target import check_room, free_file, free_folder, part_name, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
 from concept_edit.models.files.names import original_name
+from concept_edit.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -252,7 +252,7 @@ def _named(sides: Mapping[str, tuple[Tensor, Tensor]], model: Model, naming: str
 def _metadata(model: Model, answer: WrittenLora, about: Mapping[str, Any], licence: str) -> dict[str, str]:
     """What A1111 sorts by, the model specification's fields, and one key of ours."""
     labels = _LABELS[model.family.name]
-    ours = {"toolkit": concept_edit.__version__, **about, "rank": answer.rank, "exact_rank": answer.exact_rank}
+    ours = {"toolkit": __version__, **about, "rank": answer.rank, "exact_rank": answer.exact_rank}
     ours |= {"error": answer.error, "worst_error": answer.worst_error, "notes": answer.notes}
     fields = {
         "ss_base_model_version": labels.base,

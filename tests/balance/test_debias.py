@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import concept_edit as ce
+from concept_edit.answer.digests import edit_digest, factor_digests
 from concept_edit.balance.aiming import Aim, Search, judged, log_odds, spread
 from concept_edit.balance.debias import Plan, Resolver, debias
 from concept_edit.evaluation.intervals import wilson
-from concept_edit.identity import edit_digest, factor_digests
 
 HALF = {"man": 0.5, "woman": 0.5}
 PLAN = Plan(templates=("{}",), held_out=("a {}",), check=0, confusion=8)

@@ -26,7 +26,7 @@ SETTINGS = {"all": {"model": "m", "steps": 2}, "after": {"edit": "e"}}
 
 SCRIPT = """
 import sys
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = [{tests!r}, {here!r}]
 import tiny, torch
 torch.set_num_threads(1)
 import concept_edit as ce
@@ -183,7 +183,8 @@ def test_a_picture_that_cannot_be_written_leaves_no_half_file(tmp_path, monkeypa
 
 def script(tmp_path, out, *, slow=False):
     path = tmp_path / "job.py"
-    path.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), out=str(out), slow=slow))
+    here = Path(__file__).parent
+    path.write_text(SCRIPT.format(tests=str(here.parent), here=str(here), out=str(out), slow=slow))
     return path
 
 
