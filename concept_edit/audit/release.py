@@ -270,7 +270,7 @@ def _write_edit(edit: Edit, path: Path, manifest: str) -> None:
 
 
 def _matrices(model: Model) -> dict[str, str]:
-    return {name: tensor_digest(weight) for name, weight in model.weights().items()}
+    return {site.name: tensor_digest(model.matrix(site.name)) for site in model.sites}
 
 
 def _others(model: Model) -> dict[str, str]:

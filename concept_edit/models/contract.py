@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -45,6 +46,19 @@ class Encoded:
     """Whether this stream is one pooled vector per prompt."""
     second_eos: Int[Tensor, " prompts"] | None = None
     """SD3 only: the EOS index of the T5 part, whose tokens follow CLIP's in `rows`."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """The prompts of several answers of one stream, in order."""
+        seconds = [part.second_eos for part in parts if part.second_eos is not None]
+        return cls(
+            rows=torch.cat([part.rows for part in parts]),
+            subject=torch.cat([part.subject for part in parts]),
+            eos=torch.cat([part.eos for part in parts]),
+            cut=tuple(text for part in parts for text in part.cut),
+            pooled=parts[0].pooled,
+            second_eos=torch.cat(seconds) if seconds else None,
+        )
 
 
 class Model(Protocol):

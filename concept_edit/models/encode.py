@@ -193,18 +193,6 @@ def _encode_batch(
         yield "pooled", _pooled_stream(answers)
 
 
-def _joined(parts: Sequence[Encoded]) -> Encoded:
-    seconds = [part.second_eos for part in parts if part.second_eos is not None]
-    return Encoded(
-        rows=torch.cat([part.rows for part in parts]),
-        subject=torch.cat([part.subject for part in parts]),
-        eos=torch.cat([part.eos for part in parts]),
-        cut=tuple(text for part in parts for text in part.cut),
-        pooled=parts[0].pooled,
-        second_eos=torch.cat(seconds) if seconds else None,
-    )
-
-
 def _nothing(width: int, pooled: bool) -> Encoded:
     return Encoded(
         rows=torch.zeros(0, 1, width),
@@ -228,4 +216,4 @@ def encode(
     for start in range(0, len(prompts), batch_size):
         for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams):
             parts[name].append(part)
-    return {name: _joined(some) for name, some in parts.items()}
+    return {name: Encoded.joined(some) for name, some in parts.items()}
