@@ -53,8 +53,6 @@ class _Remembering:
 def _one(part: Encoded, index: int) -> Encoded:
     """Prompt number `index` alone, in memory of its own."""
     here = slice(index, index + 1)
+    own = {name: getattr(part, name)[here].clone() for name in ("rows", "subject", "eos")}
     second = None if part.second_eos is None else part.second_eos[here].clone()
-    cut = (part.cut[index],)
-    return Encoded(
-        part.rows[here].clone(), part.subject[here].clone(), part.eos[here].clone(), cut, part.pooled, second
-    )
+    return Encoded(**own, cut=(part.cut[index],), pooled=part.pooled, second_eos=second)

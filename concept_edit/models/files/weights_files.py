@@ -96,7 +96,7 @@ class Weights:
         found = torch.empty(shape, dtype=dtype)
         if not found.numel():
             return found
-        room = memoryview(found.reshape(-1).view(torch.uint8).numpy()).cast("B")
+        room: Any = found.reshape(-1).view(torch.uint8).numpy()
         file.seek(start)
         done = 0
         while done < len(room):
