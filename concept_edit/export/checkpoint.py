@@ -16,9 +16,10 @@ from torch import Tensor
 from concept_edit.edit import Edit
 from concept_edit.export.changes import changes_of
 from concept_edit.export.raw import Entry, entries, patched_copy
-from concept_edit.export.target import check_room, free_file, free_folder, part_name
+from concept_edit.export.target import check_room, free_file, free_folder
 from concept_edit.models.contract import Model
 from concept_edit.models.files.names import UNET_PREFIX
+from concept_edit.unfinished import part_name, sweep
 
 _LEFT_OUT = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 """Files of a folder that may hold a copy of the unedited weights in another format."""
@@ -67,6 +68,7 @@ def export_checkpoint(
 def _whole_or_not(target: Path) -> Iterator[Path]:
     """A temporary name beside `target`, renamed at the end; removed after any failure, so that `target` stays."""
     part = part_name(target)
+    sweep(target.parent)
     try:
         yield part
         if target.is_dir():

@@ -15,6 +15,9 @@ from concept_edit.models.families import Family
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PREFIX, SUBJECT, SUFFIX, PADDING, NOTHING = range(5)
+"""What a row of text is; `NOTHING` where the denoiser hears no such row."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -46,18 +49,46 @@ class Encoded:
     """Whether this stream is one pooled vector per prompt."""
     second_eos: Int[Tensor, " prompts"] | None = None
     """SD3 only: the EOS index of the T5 part, whose tokens follow CLIP's in `rows`."""
+    suffix: Int[Tensor, " prompts"] | None = None
+    """Rows of the template that follow the prompt's own tokens, from `eos` on. None: one, EOS itself."""
+    length: Int[Tensor, " prompts"] | None = None
+    """Rows that the denoiser hears; what follows them only fills the rectangle. None: all."""
+
+    @property
+    def kinds(self) -> Int[Tensor, "prompts tokens"]:
+        """What each row is: `PREFIX` (BOS, template), `SUBJECT`, `SUFFIX` (template, EOS), `PADDING` or `NOTHING`."""
+        places = torch.arange(self.rows.shape[1])[None]
+        ends = [self.eos] if self.second_eos is None else [self.eos, self.second_eos]
+        kinds = torch.full(self.rows.shape[:2], PREFIX)
+        for eos in ends:
+            after = torch.ones_like(eos) if self.suffix is None else self.suffix
+            kinds[places >= eos[:, None]] = SUFFIX
+            kinds[places >= (eos + after)[:, None]] = PADDING
+        kinds[self.subject] = SUBJECT
+        return kinds if self.length is None else kinds.masked_fill(places >= self.length[:, None], NOTHING)
 
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
-        """The prompts of several answers of one stream, in order."""
-        seconds = [part.second_eos for part in parts if part.second_eos is not None]
+        """The prompts of several answers of one stream, in order; shorter rectangles are filled up."""
+        longest = max(part.rows.shape[1] for part in parts)
+
+        def numbers(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if any(value is None for value in found) else torch.cat(found)
+
+        def filled(name: str, *fill: int) -> Tensor:
+            found = [getattr(part, name) for part in parts]
+            return torch.cat([torch.nn.functional.pad(v, (*fill, 0, longest - v.shape[1])) for v in found])
+
         return cls(
-            rows=torch.cat([part.rows for part in parts]),
-            subject=torch.cat([part.subject for part in parts]),
+            rows=filled("rows", 0, 0),
+            subject=filled("subject"),
             eos=torch.cat([part.eos for part in parts]),
             cut=tuple(text for part in parts for text in part.cut),
             pooled=parts[0].pooled,
-            second_eos=torch.cat(seconds) if seconds else None,
+            second_eos=numbers("second_eos"),
+            suffix=numbers("suffix"),
+            length=numbers("length"),
         )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, cast
+
+from torch import Tensor
 
 from concept_edit.models.contract import Encoded, Model
 
@@ -53,6 +56,6 @@ class _Remembering:
 def _one(part: Encoded, index: int) -> Encoded:
     """Prompt number `index` alone, in memory of its own."""
     here = slice(index, index + 1)
-    own = {name: getattr(part, name)[here].clone() for name in ("rows", "subject", "eos")}
-    second = None if part.second_eos is None else part.second_eos[here].clone()
-    return Encoded(**own, cut=(part.cut[index],), pooled=part.pooled, second_eos=second)
+    held = ((field.name, getattr(part, field.name)) for field in fields(Encoded))
+    own: dict[str, Any] = {name: value[here].clone() for name, value in held if isinstance(value, Tensor)}
+    return replace(part, cut=part.cut[here], **own)
