@@ -51,7 +51,7 @@ class Route:
     fused: bool = False
     """Whether the first module takes that mask too."""
     alone: bool = False
-    """Whether prompts are asked for one by one, since the pipeline pads to the longest of a batch and hears the pads."""
+    """Whether prompts are asked for one by one: the pipeline pads to the longest of a batch and hears the pads."""
     beside: str = ""
     """Pattern of further layers that move with the prompt alone, before or after the readers, and are left alone."""
 
@@ -199,6 +199,7 @@ FAMILIES: dict[str, Family] = {
             "txt_in",
             Route(("txt_norm", "txt_in"), mask=1),
         ),
+        # Its fusion lets every row hear all others, so that rows before a concept move with it too.
         _asked(
             "krea2",
             "Krea 2",
