@@ -12,7 +12,8 @@ import typer
 from pydantic import ValidationError
 
 from concept_edit.commands import corpus, evaluate, export, generate, page, release, show, solve
-from concept_edit.recipe import CutWarning, explain
+from concept_edit.notes import Note
+from concept_edit.recipe import explain
 
 app = typer.Typer(
     name="concept-edit",
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("always", CutWarning)
+            warnings.simplefilter("always", Note)
             warnings.showwarning = _note  # type: ignore[assignment]
             result = app(list(arguments) or ["--help"], standalone_mode=False)
         code = result if isinstance(result, int) else 0

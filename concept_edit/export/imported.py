@@ -189,7 +189,7 @@ def _leftover(size: float, s: Tensor, freedom: int, width: int) -> float:
 
 def _edit(model: Model, fits: Mapping[str, Factors], found: Mapping[Site, str]) -> Edit:
     everything = len(found) == len(model.sites)
-    recipe = Recipe() if everything else Recipe(layers=tuple(sorted(site.name for site in found)))
+    recipe = Recipe(method="uce", layers=() if everything else tuple(sorted(site.name for site in found)))
     factors = {stream: factor.float() for stream, factor in fits.items()}
     counts: dict[str, tuple[int, ...] | None] = dict.fromkeys(factors)
     return Edit(recipe, factors, counts, model.name, model.fingerprint, None, __version__)

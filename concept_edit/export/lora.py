@@ -20,11 +20,12 @@ from torch import Tensor
 
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, energy_rank, exact_rank, pairs_of, relative_error
-from concept_edit.export.target import check_room, free_file, free_folder, part_name, precision
+from concept_edit.export.target import check_room, free_file, free_folder, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
 from concept_edit.models.families import Family
 from concept_edit.models.files.names import original_name
+from concept_edit.unfinished import part_name, sweep
 from concept_edit.version import __version__
 
 if TYPE_CHECKING:
@@ -296,6 +297,7 @@ def _write_peft_folder(
         tensors |= {f"base_model.model.{paths[name]}.lora_A.weight": down}
         tensors |= {f"base_model.model.{paths[name]}.lora_B.weight": up}
     part = part_name(target)
+    sweep(target.parent)
     part.mkdir()
     _write_file(part / "adapter_model.safetensors", tensors, {"format": "pt"} | dict(about))
     replace_file(part / "adapter_config.json", json.dumps(config, indent=2).encode())
