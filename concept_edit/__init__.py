@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from concept_edit.language.edit import FactEdit
     from concept_edit.language.facts import Fact
     from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.measures import measure_facts
     from concept_edit.language.rewrite import rewrite
+    from concept_edit.language.scores import FactScores
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
@@ -39,6 +41,7 @@ __all__ = [
     "Erase",
     "Fact",
     "FactEdit",
+    "FactScores",
     "KeyStatistics",
     "LanguageModel",
     "Moderate",
@@ -55,6 +58,7 @@ __all__ = [
     "export_kv",
     "export_lora",
     "import_kv_dump",
+    "measure_facts",
     "open_language_model",
     "open_model",
     "push",
@@ -71,6 +75,7 @@ _HOMES = {
     "Erase": "recipe",
     "Fact": "language.facts",
     "FactEdit": "language.edit",
+    "FactScores": "language.scores",
     "KeyStatistics": "language.keys",
     "LanguageModel": "language",
     "Moderate": "recipe",
@@ -87,6 +92,7 @@ _HOMES = {
     "export_kv": "export",
     "export_lora": "export",
     "import_kv_dump": "export",
+    "measure_facts": "language.measures",
     "open_language_model": "language",
     "open_model": "models",
     "push": "export",

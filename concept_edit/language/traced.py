@@ -1,4 +1,4 @@
-"""Which layers a rewrite should touch, when nobody says: those whose MLP carries the fact at its subject's last token."""
+"""Which layers to rewrite when nobody says: those whose MLP carries the fact at its subject's last token."""
 
 from __future__ import annotations
 
