@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.language import LanguageModel, open_language_model
+    from concept_edit.language.edit import FactEdit
+    from concept_edit.language.facts import Fact
+    from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.rewrite import rewrite
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
@@ -32,6 +37,10 @@ __all__ = [
     "Diagnosis",
     "Edit",
     "Erase",
+    "Fact",
+    "FactEdit",
+    "KeyStatistics",
+    "LanguageModel",
     "Moderate",
     "Recipe",
     "Report",
@@ -39,6 +48,7 @@ __all__ = [
     "Steer",
     "collect",
     "collect_corpus",
+    "collect_keys",
     "debias",
     "diagnose",
     "evaluate",
@@ -46,8 +56,10 @@ __all__ = [
     "export_kv",
     "export_lora",
     "import_kv_dump",
+    "open_language_model",
     "open_model",
     "push",
+    "rewrite",
     "solve",
     "solve_statistics",
 ]
@@ -58,6 +70,10 @@ _HOMES = {
     "Diagnosis": "diagnose",
     "Edit": "edit",
     "Erase": "recipe",
+    "Fact": "language.facts",
+    "FactEdit": "language.edit",
+    "KeyStatistics": "language.keys",
+    "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
@@ -65,6 +81,7 @@ _HOMES = {
     "Steer": "recipe",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
+    "collect_keys": "language.keys",
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
@@ -72,8 +89,10 @@ _HOMES = {
     "export_kv": "export",
     "export_lora": "export",
     "import_kv_dump": "export",
+    "open_language_model": "language",
     "open_model": "models",
     "push": "export",
+    "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
 }
