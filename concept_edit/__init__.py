@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from concept_edit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from concept_edit.balance.debias import debias
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
-    from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
 
 __all__ = [
     "Corpus",
@@ -48,6 +48,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Statistics",
+    "Steer",
     "collect",
     "collect_corpus",
     "collect_keys",
@@ -82,6 +83,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
+    "Steer": "recipe",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "collect_keys": "language.keys",
