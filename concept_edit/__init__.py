@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.export.adapter import export_adapter, export_language_model
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
     from concept_edit.language.facts import Fact
@@ -55,8 +56,10 @@ __all__ = [
     "debias",
     "diagnose",
     "evaluate",
+    "export_adapter",
     "export_checkpoint",
     "export_kv",
+    "export_language_model",
     "export_lora",
     "import_kv_dump",
     "measure_facts",
@@ -90,8 +93,10 @@ _HOMES = {
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
+    "export_adapter": "export.adapter",
     "export_checkpoint": "export",
     "export_kv": "export",
+    "export_language_model": "export.adapter",
     "export_lora": "export",
     "import_kv_dump": "export",
     "measure_facts": "language.measures",

@@ -17,7 +17,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-import concept_edit
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact, check_facts
@@ -36,6 +35,7 @@ from concept_edit.memory.hard import (
     whiten,
 )
 from concept_edit.memory.verbs import restore
+from concept_edit.version import __version__
 
 Method = Literal["rome", "memit", "null", "ft"]
 _OWN_TOKENS = 20_000
@@ -138,7 +138,7 @@ def _edit(
     mode: Mode | None = None,
     memories: dict[str, Memory] | None = None,
 ) -> FactEdit:
-    about = {"mode": mode, "memories": memories or {}, "toolkit": concept_edit.__version__, "notes": notes}
+    about = {"mode": mode, "memories": memories or {}, "toolkit": __version__, "notes": notes}
     return FactEdit(facts, method, layers, factors, lm.name, lm.fingerprint, **about)  # type: ignore[arg-type]
 
 
