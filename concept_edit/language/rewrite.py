@@ -40,7 +40,7 @@ from concept_edit.version import __version__
 Method = Literal["rome", "memit", "null", "ft"]
 _OWN_TOKENS = 20_000
 """Tokens the model says itself where no statistics are given."""
-_LAYERS = {"rome": 1, "ft": 1, "memit": 3, "null": 3}
+LAYERS = {"rome": 1, "ft": 1, "memit": 3, "null": 3}
 """How many layers are taken from a trace."""
 
 
@@ -218,7 +218,7 @@ def _layers(
     if layers is None:
         from concept_edit.language.traced import traced_layers
 
-        return traced_layers(lm, facts, _LAYERS[method])
+        return traced_layers(lm, facts, LAYERS[method])
     chosen = tuple(sorted({lm.site("memory", layer).layer for layer in layers}))
     if not chosen or (method in ("rome", "ft") and len(chosen) != 1):
         wanted = "one layer" if method in ("rome", "ft") else "some layers"
