@@ -192,7 +192,7 @@ def _spread(
         for n, layer in enumerate(layers):
             keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
             now = subject_states(lm, [top], facts, [""])[top]
-            reach = _reach(keys, statistics.moment(layer), method, hold)
+            reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)
             memories[name] = Memory(keys, reach.float(), (goals - now) / (len(layers) - n))
             before[name] = weights[name].detach().clone()
@@ -203,11 +203,11 @@ def _spread(
     return memories, found.losses
 
 
-def _reach(keys: Tensor, moment: Tensor, method: str, hold: Hold) -> Tensor:
-    """C⁻¹ of each key, C in units of the keys themselves."""
+def _reach(keys: Tensor, statistics: KeyStatistics, layer: int, method: str, hold: Hold) -> Tensor:
+    """C⁻¹ of each key, C in units of the keys themselves. What is free, the moment says as it was counted."""
     if method == "memit":
-        return whiten(keys, hold.weight * len(moment) * moment)
-    basis = null_basis(moment, hold.threshold)
+        return whiten(keys, hold.weight * keys.shape[1] * statistics.moment(layer))
+    basis = null_basis(statistics.moments[layer], hold.threshold)
     free = (keys.double() @ basis).square().sum(dim=1).mean()
     return project(keys, basis, float(hold.ridge * free))
 
