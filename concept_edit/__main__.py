@@ -11,8 +11,9 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from concept_edit.commands import corpus, evaluate, export, generate, page, release, show, solve
-from concept_edit.recipe import CutWarning, explain
+from concept_edit.commands import corpus, evaluate, export, facts, generate, page, release, show, solve
+from concept_edit.notes import Note
+from concept_edit.recipe import explain
 
 app = typer.Typer(
     name="concept-edit",
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (solve, show, generate, export, evaluate, release, page, corpus):
+for group in (solve, show, generate, export, evaluate, release, page, corpus, facts):
     group.register(app)
 
 _STOPPED = 130
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("always", CutWarning)
+            warnings.simplefilter("always", Note)
             warnings.showwarning = _note  # type: ignore[assignment]
             result = app(list(arguments) or ["--help"], standalone_mode=False)
         code = result if isinstance(result, int) else 0

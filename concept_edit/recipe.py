@@ -1,4 +1,4 @@
-"""What is asked: which concepts to erase, moderate or balance, what to keep, and the settings of the solve.
+"""What is asked: which concepts to erase, moderate, balance or steer, what to keep, and the settings of the solve.
 
 A recipe is plain data. It is checked when it is made, reads and writes YAML, and travels inside every edit file.
 Nothing here needs torch.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -16,11 +17,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate
+from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
-from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, CutWarning, normal, refuse_repeats
+from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, normal, refuse_repeats
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
+from concept_edit.notes import CutWarning, MethodWarning
 from concept_edit.reading.plain import read_text
 from concept_edit.reading.yaml_text import MOST_CHARACTERS
 
@@ -32,8 +34,10 @@ __all__ = [
     "CutWarning",
     "Debias",
     "Erase",
+    "MethodWarning",
     "Moderate",
     "Recipe",
+    "Steer",
     "explain",
     "normal",
     "pair_up",
@@ -41,11 +45,21 @@ __all__ = [
 ]
 
 
+Method = Literal["uce", "guarded", "gated"]
+Tokens = Literal["last", "aligned", "subject"]
+
+
+def _rule_of(method: Any) -> Tokens:
+    """The token rule where none is named: what is held still, or opens a gate, is all that speaks for a concept."""
+    return "last" if method == "uce" else "subject"
+
+
 class Recipe(BaseModel):
     """Everything a solve needs to know besides the model. Frozen; checked on construction.
 
-    The defaults are the published settings of the 2025 UCE code. `tokens="aligned"` turns to those of the 2023 code and
-    the paper: the empty prompt is kept with all its rows, and the kept weight is max(0.1, 1 / kept prompts).
+    The method is `guarded` unless another is named, or a token rule of the UCE code is. Under `method="uce"` the other
+    defaults are the published settings of its 2025 version; `tokens="aligned"` turns to those of the 2023 code and the
+    paper: the empty prompt is kept with all its rows, and the kept weight is max(0.1, 1 / kept prompts).
 
     Raises:
         ValueError (pydantic's ValidationError): an unknown key, an empty or repeated concept, a concept both changed
@@ -66,12 +80,13 @@ class Recipe(BaseModel):
     """Weight of each kept row. None: 1, and max(0.1, 1 / kept prompts) under `tokens="aligned"`."""
     keep_null: bool | None = None
     """Whether the empty prompt is kept. None: only under `tokens="aligned"`."""
-    tokens: Literal["last", "aligned", "subject"] = "last"
+    tokens: Tokens = "subject"
     """Which rows speak for a prompt: its last token; that token and all after it; all its tokens, EOS and some pads.
-    A recipe of another method than `uce` that names no rule has `subject`."""
-    method: Literal["uce", "guarded", "gated"] = "uce"
+    `subject` unless named, and `last` under method `uce`."""
+    method: Method = "guarded"
     """How to solve: `uce` is Unified Concept Editing (Gandikota et al., WACV 2024); `guarded` the same closed form
-    with weights moved until the bounds below hold; `gated` moves rows of the text embedding while a model is served."""
+    with weights moved until the bounds below hold; `gated` moves rows of the text embedding while a model is served.
+    `guarded` unless named, and `uce` where `tokens` is: that is its own language."""
     erased_to: float = Field(default=0.22, gt=0, lt=1)
     """Guarded: of a concept's way to its goal, the share that may be left."""
     kept_within: float = Field(default=0.3, gt=0)
@@ -90,11 +105,12 @@ class Recipe(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_rule(cls, given: Any) -> Any:
-        """Weights are moved, and gates opened, by all that speaks for a concept."""
-        if isinstance(given, Mapping) and given.get("method", "uce") != "uce" and "tokens" not in given:
-            return {**given, "tokens": "subject"}
-        return given
+    def _method_and_rule(cls, given: Any) -> Any:
+        """A token rule without a method is UCE's; a method without a rule has its own."""
+        if not isinstance(given, Mapping):
+            return given
+        method = given.get("method", "uce" if "tokens" in given else "guarded")
+        return {"method": method, "tokens": _rule_of(method), **given}
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -191,13 +207,25 @@ class Recipe(BaseModel):
         return json.dumps(self.model_dump(mode="json", by_alias=True), ensure_ascii=False, separators=(",", ":"))
 
     def to_yaml(self) -> str:
-        """The recipe as YAML, settings at their defaults left out."""
-        plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        """The recipe as YAML, settings at their defaults left out; the method is always named."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"method", "tokens"})
+        plain["method"] = self.method
+        if self.tokens != _rule_of(self.method):
+            plain["tokens"] = self.tokens
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the recipe as YAML; the old file stays until the new one is whole."""
         replace_file(path, self.to_yaml().encode())
+
+    @classmethod
+    def stored(cls, plain: Mapping[str, Any]) -> Recipe:
+        """The recipe in a file's header. One that names no method was written when `uce` was the only one.
+
+        Raises:
+            ValueError (pydantic's ValidationError): not a recipe.
+        """
+        return cls.model_validate({"method": "uce", **plain})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -213,12 +241,18 @@ class Recipe(BaseModel):
     def from_yaml(cls, text: str, *, name: str = "recipe") -> Recipe:
         """Read a recipe from YAML text; `name` is how messages call it.
 
+        A recipe that names no method is read as `uce`, with a note: that is what it meant when it was written, before
+        `guarded` became the default.
+
         Raises:
             ValueError: not YAML, or not a recipe; the message names the line.
         """
         data, tree = parsed(text, name)
         try:
-            return cls.model_validate(data)
+            recipe = cls.stored(data)
         except ValidationError as error:
             line = line_of(tree, error.errors()[0]["loc"])
             raise ValueError(f"{name}, line {line}: {explain(error)}") from error
+        if recipe.edits and "method" not in data:
+            warnings.warn(MethodWarning(name), stacklevel=2)
+        return recipe

@@ -32,7 +32,7 @@ def fields_of(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> dict[
     """
     counts = {name: None if n is None else tuple(n) for name, n in header["counts"].items()}
     return {
-        "recipe": Recipe.model_validate(header["recipe"]),
+        "recipe": Recipe.stored(header["recipe"]),
         "factors": _factors(tensors, counts),
         "counts": counts,
         "model": header["model"],

@@ -19,10 +19,6 @@ NEUTRAL: tuple[str, ...] = (
 """Generic descriptors whose centroid is the automatic guide where a recipe keeps few prompts."""
 
 
-class CutWarning(UserWarning):
-    """A prompt longer than the tokenizer takes."""
-
-
 def normal(prompt: str) -> str:
     """The form in which two prompts count as the same: case and spacing do not matter."""
     return " ".join(prompt.split()).casefold()

@@ -134,7 +134,7 @@ def read_manifest(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
 
 def matrices_of(model: Model) -> dict[str, str]:
     """Hash of every matrix of `model` that reads text."""
-    return {name: tensor_digest(weight) for name, weight in model.weights().items()}
+    return {site.name: tensor_digest(model.matrix(site.name)) for site in model.sites}
 
 
 def _others(model: Model) -> dict[str, str]:

@@ -32,7 +32,7 @@ def audit_page(manifest: Mapping[str, Any], name: str, report: Report | None, di
     parts = [
         section("Decision", *_decision(manifest)),
         section("Identity", table(("what", "value"), _identity(manifest, name))),
-        section("Recipe, verbatim", verbatim(Recipe.model_validate(manifest["edit"]["recipe"]).to_yaml())),
+        section("Recipe, verbatim", verbatim(Recipe.stored(manifest["edit"]["recipe"]).to_yaml())),
         section("Changed matrices", *_changed(manifest)),
         section("Diagnosis, without pictures", _diagnosis(diagnosis)),
         *measured,

@@ -15,6 +15,7 @@ from concept_edit.commands.options import (
     Barred,
     Batch,
     Device,
+    EditOption,
     Guidance,
     ModelName,
     Prompts,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from concept_edit.balance.debias import Counted
     from concept_edit.evaluation.measure import Distance
 
-EditOption = Annotated[Path, typer.Option("--edit", help="An edit file.", show_default=False)]
 ClipSource = Annotated[
     str,
     typer.Option(
@@ -173,8 +173,9 @@ def _instruments(clip: str, concepts: tuple[str, ...], device: str) -> Any:
 
 
 def _balancing(concepts: str, path: Path | None, across: str, preserve: str) -> ce.Recipe:
-    """The recipe file with the named concepts added, each balanced across the given shares."""
-    asked = ce.Recipe.load(path) if path is not None else ce.Recipe()
+    """The recipe file with the named concepts added, each balanced across the given shares; without a file by `uce`,
+    which what balancing reaches was measured with and which re-solves in no time."""
+    asked = ce.Recipe.load(path) if path is not None else ce.Recipe(method="uce")
     shares = _shares(across)
     if split(concepts) and not shares:
         raise ValueError("say what to balance across, as in --across 'man=0.5; woman=0.5'")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from concept_edit.models.families import Family
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+PREFIX, SUBJECT, SUFFIX, PADDING, NOTHING = range(5)
+"""What a row of text is; `NOTHING` where the denoiser hears no such row."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,47 @@ class Encoded:
     """Whether this stream is one pooled vector per prompt."""
     second_eos: Int[Tensor, " prompts"] | None = None
     """SD3 only: the EOS index of the T5 part, whose tokens follow CLIP's in `rows`."""
+    suffix: Int[Tensor, " prompts"] | None = None
+    """Rows of the template that follow the prompt's own tokens, from `eos` on. None: one, EOS itself."""
+    length: Int[Tensor, " prompts"] | None = None
+    """Rows that the denoiser hears; what follows them only fills the rectangle. None: all."""
+
+    @property
+    def kinds(self) -> Int[Tensor, "prompts tokens"]:
+        """What each row is: `PREFIX` (BOS, template), `SUBJECT`, `SUFFIX` (template, EOS), `PADDING` or `NOTHING`."""
+        places = torch.arange(self.rows.shape[1])[None]
+        ends = [self.eos] if self.second_eos is None else [self.eos, self.second_eos]
+        kinds = torch.full(self.rows.shape[:2], PREFIX)
+        for eos in ends:
+            after = torch.ones_like(eos) if self.suffix is None else self.suffix
+            kinds[places >= eos[:, None]] = SUFFIX
+            kinds[places >= (eos + after)[:, None]] = PADDING
+        kinds[self.subject] = SUBJECT
+        return kinds if self.length is None else kinds.masked_fill(places >= self.length[:, None], NOTHING)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """The prompts of several answers of one stream, in order; shorter rectangles are filled up."""
+        longest = max(part.rows.shape[1] for part in parts)
+
+        def numbers(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if any(value is None for value in found) else torch.cat(found)
+
+        def filled(name: str, *fill: int) -> Tensor:
+            found = [getattr(part, name) for part in parts]
+            return torch.cat([torch.nn.functional.pad(v, (*fill, 0, longest - v.shape[1])) for v in found])
+
+        return cls(
+            rows=filled("rows", 0, 0),
+            subject=filled("subject"),
+            eos=torch.cat([part.eos for part in parts]),
+            cut=tuple(text for part in parts for text in part.cut),
+            pooled=parts[0].pooled,
+            second_eos=numbers("second_eos"),
+            suffix=numbers("suffix"),
+            length=numbers("length"),
+        )
 
 
 class Model(Protocol):
@@ -54,6 +99,7 @@ class Model(Protocol):
     family: Family
     streams: dict[str, int]
     sites: tuple[Site, ...]
+    shapes: dict[str, tuple[int, ...]]
 
     @property
     def fingerprint(self) -> str:
@@ -68,6 +114,13 @@ class Model(Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """Site name -> the live tensor; writing into it changes what `generate` paints."""
+
+    def matrix(self, name: str) -> Tensor:
+        """One of `weights` to read, without bringing the others into memory."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of rows depend on, e.g. `cpu float32`."""
 
     def generate(
         self,

@@ -160,7 +160,7 @@ class Statistics:
             )
             for name in header["streams"]
         }
-        recipe = Recipe.model_validate(header["recipe"])
+        recipe = Recipe.stored(header["recipe"])
         told = header.get("corpus", "")
         return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"], told)
 

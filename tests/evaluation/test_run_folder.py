@@ -44,7 +44,7 @@ print(run(model, {out!r}).to_markdown())
 
 
 def solved(model):
-    return ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")]))
+    return ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], method="uce"))
 
 
 def run(model, out, **more):
@@ -141,7 +141,7 @@ def test_a_folder_of_another_run_is_refused_and_named(model, whole):
     root, _ = whole
     with pytest.raises(ValueError, match=r"other settings .*steps: there 2, here 3"):
         ce.evaluate(model, solved(model), ROWS, out=root, instruments=Instruments(), settings=Settings(steps=3))
-    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")]))
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")], method="uce"))
     with pytest.raises(ValueError, match="edit: there"):
         ce.evaluate(model, other, ROWS, out=root, instruments=Instruments(), settings=FAST)
 

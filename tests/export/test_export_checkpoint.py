@@ -23,7 +23,7 @@ from concept_edit.models.files.names import unet_name
 from concept_edit.models.files.original import original_state
 
 SD1 = pytest.mark.parametrize("files", ["sd1"], indirect=True)
-RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")])
+RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], method="uce")
 
 
 @pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
