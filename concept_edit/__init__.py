@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
-    from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
 
 __all__ = [
     "Corpus",
@@ -36,6 +36,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Statistics",
+    "Steer",
     "collect",
     "collect_corpus",
     "debias",
@@ -61,6 +62,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
+    "Steer": "recipe",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "debias": "balance.debias",

@@ -24,7 +24,7 @@ from concept_edit.models.contract import Model
 from concept_edit.prompts.collect import collect
 from concept_edit.prompts.corpus import shipped_corpus
 from concept_edit.prompts.stats import Rows, Statistics, Stream
-from concept_edit.recipe import AUTO, Debias, Erase, Recipe, normal
+from concept_edit.recipe import AUTO, Erase, Moderate, Recipe, normal
 
 CAPTIONS = (
     "a photo of a dog in the park",
@@ -222,7 +222,7 @@ class _Lens:
 
 def _first(recipe: Recipe) -> Recipe:
     """The first concepts of the recipe alone, in all rows that speak for them."""
-    edits = [edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias)]
+    edits = [edit for edit in recipe.edits[:_MOST] if isinstance(edit, Erase | Moderate)]
     guided = [replace(e, guide=recipe.guide_of(e)) if isinstance(e, Erase) else e for e in edits]
     kept = recipe.preserve if any(recipe.guide_of(edit) == AUTO for edit in edits) else ()
     return Recipe(edits=tuple(guided), preserve=kept, layers=recipe.layers, **_EVERY_ROW)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor
 
 from concept_edit.answer.edit_file import FORMAT, STATISTICS, fields_of, named_tensors
@@ -33,7 +34,8 @@ from concept_edit.models.gated import gated
 from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.prompts.stats import Statistics
-from concept_edit.recipe import Recipe
+from concept_edit.reading.plain import sentence
+from concept_edit.recipe import Recipe, explain
 from concept_edit.version import __version__
 
 __all__ = ["FORMAT", "Edit", "solve", "solve_statistics"]
@@ -207,8 +209,9 @@ class Edit:
         tensors, header = read_tensors(path, FORMAT)
         try:
             return cls(**fields_of(tensors, header))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a whole edit file ({error}); solve or fetch it again") from error
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else sentence(error)
+            raise ValueError(f"{path} is not a whole edit file ({reason}); solve or fetch it again") from error
 
     def _write(self, model: Model, strength: float) -> dict[str, Tensor]:
         self.check(model)

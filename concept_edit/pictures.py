@@ -86,3 +86,24 @@ def write_png(path: str | os.PathLike[str], image: Image, about: Mapping[str, st
     buffer = BytesIO()
     image.save(buffer, "PNG", pnginfo=text)
     replace_file(path, buffer.getvalue())
+
+
+def write_strip(
+    path: str | os.PathLike[str], columns: Sequence[Sequence[Image]], names: Sequence[str], about: Mapping[str, str]
+) -> None:
+    """A sweep: `.png` is a film strip, a row a prompt and a named column a step; `.gif` shows the steps there and back.
+
+    Raises:
+        ValueError: no step, or another ending.
+        OSError: the file cannot be written.
+    """
+    if not columns or os.fspath(path)[-4:].lower() not in (".png", ".gif"):
+        raise ValueError(f"{os.fspath(path)}: a strip of {len(columns)} steps is written as .png or .gif")
+    if os.fspath(path).lower().endswith(".png"):
+        rows = [image for row in zip(*columns, strict=True) for image in row]
+        return write_png(path, contact_sheet(rows, columns=len(columns), captions=[*names] * len(columns[0])), about)
+    there = [contact_sheet(column, columns=len(column), captions=[name] * len(column)) for column, name in
+             zip(columns, names, strict=True)]  # fmt: skip
+    frames, buffer = [*there, *there[-2:0:-1]], BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=160, loop=0)
+    return replace_file(path, buffer.getvalue())

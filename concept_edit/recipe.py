@@ -1,4 +1,4 @@
-"""What is asked: which concepts to erase, moderate or balance, what to keep, and the settings of the solve.
+"""What is asked: which concepts to erase, moderate, balance or steer, what to keep, and the settings of the solve.
 
 A recipe is plain data. It is checked when it is made, reads and writes YAML, and travels inside every edit file.
 Nothing here needs torch.
@@ -12,18 +12,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate
+from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
 from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, normal, refuse_repeats
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
+from concept_edit.reading.plain import read_text
+from concept_edit.reading.yaml_text import MOST_CHARACTERS
 
 __all__ = [
     "AUTO",
@@ -36,6 +37,7 @@ __all__ = [
     "MethodWarning",
     "Moderate",
     "Recipe",
+    "Steer",
     "explain",
     "normal",
     "pair_up",
@@ -230,10 +232,10 @@ class Recipe(BaseModel):
         """Read a recipe from a YAML (or JSON) file.
 
         Raises:
-            ValueError: not YAML, or not a recipe; the message names file and line.
+            ValueError: too large, not UTF-8, not YAML, or not a recipe; the message names file and line.
             OSError: the file cannot be read.
         """
-        return cls.from_yaml(Path(path).read_text(encoding="utf-8"), name=str(path))
+        return cls.from_yaml(read_text(path, most=MOST_CHARACTERS), name=str(path))
 
     @classmethod
     def from_yaml(cls, text: str, *, name: str = "recipe") -> Recipe:

@@ -10,11 +10,10 @@ from torch import Tensor
 from concept_edit.memory.gate import Gate
 from concept_edit.memory.solve import Factors
 from concept_edit.prompts.stats import Statistics
+from concept_edit.reading.kinds import EDIT, INSIDE
 from concept_edit.recipe import Recipe
 
-FORMAT = "concept-edit 1"
-STATISTICS = "statistics."
-"""Before the names of tensors that an edit was solved from."""
+FORMAT, STATISTICS = EDIT, INSIDE
 
 
 def named_tensors(factors: Mapping[str, Factors], gates: Mapping[str, Gate]) -> dict[str, Tensor]:

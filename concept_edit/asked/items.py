@@ -1,10 +1,10 @@
-"""What can be asked of one concept: that it is erased, moderated or balanced. Plain data, checked when made."""
+"""What can be asked of one concept: erase, moderate, balance or steer it. Plain data, checked when made."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -27,6 +27,8 @@ def _listed(wordings: Any) -> Any:
 class Erase:
     """Paint `guide` wherever `concept` is asked for."""
 
+    stays: ClassVar[bool] = False
+    """Whether the concept itself should still be painted."""
     concept: Annotated[str, Field(validation_alias="erase", serialization_alias="erase")]
     """The word or phrase to erase."""
     guide: str = ""
@@ -53,6 +55,7 @@ class Erase:
 class Moderate:
     """Erase `concept` towards the empty prompt."""
 
+    stays: ClassVar[bool] = False
     concept: Annotated[str, Field(validation_alias="moderate", serialization_alias="moderate")]
     """The word or phrase to suppress."""
     weight: Weight = 1.0
@@ -81,6 +84,7 @@ class Moderate:
 class Debias:
     """Paint `concept` with the attributes of `across` in the given ratios."""
 
+    stays: ClassVar[bool] = True
     concept: Annotated[str, Field(validation_alias="debias", serialization_alias="debias")]
     """The word to balance, such as a profession."""
     across: dict[str, float]
@@ -154,7 +158,57 @@ class Debias:
         return tuple(prompt.replace(self.concept, self.phrase_of(attribute)) for attribute in self.across)
 
 
-KINDS: Mapping[str, type] = {"erase": Erase, "moderate": Moderate, "debias": Debias}
+@dataclass(frozen=True, config=_STRICT)
+class Steer:
+    """Slide `concept` along the way from `away` to `towards`: a slider, whose strength says how far and which way.
+
+    The goal of the concept's rows is c + (towards − away), row by row in place; an edit is linear in its strength, so
+    at strength α they are led to c + α (towards − away), and a negative strength leads the other way.
+    """
+
+    stays: ClassVar[bool] = True
+    concept: Annotated[str, Field(validation_alias="steer", serialization_alias="steer")]
+    """The word or phrase to slide, such as a profession."""
+    towards: str
+    """How the concept is asked for at the upper end: 'old person'."""
+    away: str = ""
+    """How it is asked for at the lower end: 'young person'; '' is the concept as it is."""
+    range: tuple[float, float] = (-2.0, 2.0)
+    """Strengths between which the slider is meant to be used."""
+    weight: Weight = 1.0
+    """Weight of this concept beside the others; times `Recipe.erase_scale`."""
+    wordings: tuple[str, ...] = ()
+    """Further prompts that mean the concept: templates with `{}`, or the sets "art" and "object"."""
+
+    _check_concept = field_validator("concept")(named)
+    _one_wording = field_validator("wordings", mode="before")(_listed)
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Steer:
+        whole = [template for template in self.templates() if "{}" not in template]
+        if whole:
+            raise ValueError(f"the wording {whole[0]!r} names no place for the ends of the slider; write {{}} in it")
+        if not self.towards.strip() or normal(self.towards) == normal(self.away or self.concept):
+            raise ValueError(f"the slider leads from {self.away or self.concept!r} to {self.towards!r}; name two ends")
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"the range {low:g} to {high:g} is empty; give the lower strength first")
+        return self
+
+    def prompts(self) -> tuple[str, ...]:
+        """The concept itself and every wording of it, each once, in order."""
+        return prompts_of(self.concept, self.wordings)
+
+    def templates(self) -> tuple[str, ...]:
+        """As of `Erase`."""
+        return templates_of(self.wordings)
+
+    def ends(self, template: str) -> tuple[str, str]:
+        """The prompts at both ends of one of `templates()`: towards, away."""
+        return template.replace("{}", self.towards).strip(), template.replace("{}", self.away or self.concept).strip()
+
+
+KINDS: Mapping[str, type] = {"erase": Erase, "moderate": Moderate, "debias": Debias, "steer": Steer}
 
 
 def _kind(edit: Any) -> str | None:
@@ -164,8 +218,13 @@ def _kind(edit: Any) -> str | None:
 
 
 AnyEdit = Annotated[
-    Annotated[Erase, Tag("erase")] | Annotated[Moderate, Tag("moderate")] | Annotated[Debias, Tag("debias")],
+    Annotated[Erase, Tag("erase")]
+    | Annotated[Moderate, Tag("moderate")]
+    | Annotated[Debias, Tag("debias")]
+    | Annotated[Steer, Tag("steer")],
     Discriminator(
-        _kind, custom_error_type="edit_kind", custom_error_message="an edit starts with erase, moderate or debias"
+        _kind,
+        custom_error_type="edit_kind",
+        custom_error_message="an edit starts with erase, moderate, debias or steer",
     ),
 ]

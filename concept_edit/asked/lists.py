@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from pydantic import ValidationError
 
 from concept_edit.asked.items import Erase
 from concept_edit.asked.written import explain
+from concept_edit.reading.lists import csv_table, named
+from concept_edit.reading.plain import read_text, sentence
 
 
 def pair_up(
@@ -33,10 +34,10 @@ def read_concepts(path: str | os.PathLike[str], *, guide: str = "", wordings: Se
     `guide` and `wordings` serve the rows that name none.
 
     Raises:
-        ValueError: no concept in it, or a CSV without the column; file and line are named.
+        ValueError: no concept in it, too large, no text, or a CSV without the column; file and line are named.
         OSError: the file cannot be read.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if Path(path).suffix.lower() != ".csv":
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         edits = pair_up(lines, (guide,), wordings=wordings)
@@ -48,13 +49,13 @@ def read_concepts(path: str | os.PathLike[str], *, guide: str = "", wordings: Se
 
 
 def _csv_edits(text: str, name: str, guide: str, wordings: tuple[str, ...]) -> Iterable[Erase]:
-    reader = csv.DictReader(text.splitlines())
-    if "concept" not in (reader.fieldnames or ()):
-        raise ValueError(f"{name}: expected a 'concept' column, found {', '.join(reader.fieldnames or ['nothing'])}")
-    for row in reader:
+    columns, rows = csv_table(text, name)
+    if "concept" not in columns:
+        raise ValueError(f"{name}: expected a 'concept' column, found {named(columns)}")
+    for line, row in rows:
         try:
             weight = float(row.get("weight") or 1.0)
-            yield Erase(row["concept"] or "", guide=row.get("guide") or guide, weight=weight, wordings=wordings)
+            yield Erase(row["concept"], guide=row.get("guide") or guide, weight=weight, wordings=wordings)
         except ValueError as error:
-            reason = explain(error) if isinstance(error, ValidationError) else error
-            raise ValueError(f"{name}, line {reader.line_num}: {reason}") from error
+            reason = explain(error) if isinstance(error, ValidationError) else sentence(error)
+            raise ValueError(f"{name}, line {line}: {reason}") from error

@@ -9,21 +9,17 @@ import yaml
 from pydantic import ValidationError
 
 from concept_edit.asked.items import KINDS
+from concept_edit.reading.plain import sentence, short
+from concept_edit.reading.yaml_text import read_yaml
 
 
 def parsed(text: str, name: str) -> tuple[dict[str, Any], yaml.Node | None]:
     """The keys of a YAML text, and its tree, which knows the lines; `name` is how messages call it.
 
     Raises:
-        ValueError: not YAML, a key that stands twice, or no mapping; the message names the line.
+        ValueError: as `read_yaml`, or no mapping; the message names the line.
     """
-    try:
-        tree, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{name}{where}: not YAML ({getattr(error, 'problem', None) or error})") from error
-    _refuse_repeated_keys(tree, name)
+    data, tree = read_yaml(text, name)
     if data is not None and not isinstance(data, dict):
         raise ValueError(f"{name}, line 1: expected keys such as 'edits:' and 'preserve:', got a {type(data).__name__}")
     return data or {}, tree
@@ -32,25 +28,13 @@ def parsed(text: str, name: str) -> tuple[dict[str, Any], yaml.Node | None]:
 def explain(error: ValidationError) -> str:
     """The first complaint of a failed check, in one sentence: where, what is wrong, what was given."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in KINDS)
+    where = sentence(".".join(str(part) for part in first["loc"] if part not in KINDS))
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown key {first['loc'][-1]!r}"
+        return f"unknown key {short(first['loc'][-1])}"
     if first["type"] == "value_error":
-        return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
-    return f"{where or 'value'}: {first['msg']} (got {first['input']!r})"
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, name: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise ValueError(f"{name}, line {key.start_mark.line + 1}: key {key.value!r} stands twice")
-            seen.add(key.value)
-            _refuse_repeated_keys(value, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, name)
+        told = sentence(first["ctx"]["error"])
+        return f"{where}: {told}" if where else told
+    return f"{where or 'value'}: {sentence(first['msg'])} (got {short(first['input'])})"
 
 
 def line_of(node: yaml.Node | None, location: Sequence[str | int]) -> int:

@@ -15,6 +15,7 @@ from concept_edit.commands.options import (
     Barred,
     Batch,
     Device,
+    EditOption,
     Guidance,
     ModelName,
     Prompts,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from concept_edit.balance.debias import Counted
     from concept_edit.evaluation.measure import Distance
 
-EditOption = Annotated[Path, typer.Option("--edit", help="An edit file.", show_default=False)]
 ClipSource = Annotated[
     str,
     typer.Option(

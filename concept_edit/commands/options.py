@@ -61,6 +61,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Refuse prompts that the 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 EditFile = Annotated[Path, typer.Argument(help="An edit file.", show_default=False)]
+EditOption = Annotated[Path, typer.Option("--edit", help="An edit file.", show_default=False)]
 Steps = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="Guidance scale.")]
 Negative = Annotated[str | None, typer.Option("--negative", help="Negative prompt.")]

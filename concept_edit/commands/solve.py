@@ -1,4 +1,4 @@
-"""Verbs that make an edit file: erase, moderate, solve."""
+"""Verbs that make an edit file: erase, moderate, steer, solve."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from concept_edit.commands.options import (
 from concept_edit.commands.show import facts_of, sentence_of
 from concept_edit.commands.telling import say
 from concept_edit.files import check_writable
-from concept_edit.recipe import Erase, Moderate, Recipe, pair_up, read_concepts
+from concept_edit.recipe import Erase, Moderate, Recipe, Steer, pair_up, read_concepts
 
 if TYPE_CHECKING:
     from concept_edit.edit import Edit
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
-    for verb in (erase, moderate, solve):
+    for verb in (erase, moderate, steer, solve):
         app.command()(verb)
 
 
@@ -128,6 +128,46 @@ def moderate(
     if concepts_file is not None:
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(Moderate(edit.concept, weight=edit.weight, wordings=edit.wordings) for edit in listed)
+    kept = _kept(preserve, preserve_file)
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(layers), **_how(method, tokens))
+    target = out or Path("edit.safetensors")
+    _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
+
+
+def steer(
+    concepts: Concepts,
+    *,
+    towards: Annotated[str, typer.Option("--towards", help="The upper end, {} for the concept: 'old {}'.")],
+    away: Annotated[str, typer.Option("--away", help="The lower end: 'young {}'. [the concept as it is]")] = "",
+    low: Annotated[float, typer.Option("--from", help="Lowest strength the slider is meant for.")] = -2.0,
+    high: Annotated[float, typer.Option("--to", help="Highest strength.")] = 2.0,
+    preserve: Kept = "",
+    preserve_file: KeptFile = None,
+    ridge: Ridge = 0.5,
+    tokens: Tokens = None,
+    method: Method = None,
+    corpus: CorpusFile = None,
+    wordings: Wordings = "object",
+    layers: Layers = "",
+    model: ModelName = "demo",
+    device: Device = "cpu",
+    out: Out = None,
+    statistics: Held = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a slider: the strength of the edit slides concepts between two ends."""
+    edits = tuple(
+        Steer(
+            concept,
+            towards=towards.replace("{}", concept),
+            away=away.replace("{}", concept),
+            range=(low, high),
+            wordings=split(wordings),
+        )
+        for concept in split(concepts)
+    )
     kept = _kept(preserve, preserve_file)
     recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(layers), **_how(method, tokens))
     target = out or Path("edit.safetensors")

@@ -278,3 +278,22 @@ def test_a_recipe_file_without_a_method_is_noted(call, tmp_path):
     assert code == 0
     assert err.startswith("note: old.yaml names no method and is read as 'uce'")
     assert ce.Edit.load("edit.safetensors").recipe.method == "uce"
+
+
+def test_a_slider_is_made_and_its_strip_painted(call, tmp_path):
+    code, out, _ = call("steer", "doctor", "--towards", "old {}", "--away", "young {}", "--from", "-1", "--to", "3")
+    assert code == 0
+    slider = ce.Edit.load(tmp_path / "edit.safetensors").recipe.edits[0]
+    assert (slider.towards, slider.away, slider.range) == ("old doctor", "young doctor", (-1.0, 3.0))
+    fast = ("--edit", "edit.safetensors", "--steps", "1", "--frames", "3")
+    code, out, _ = call("strip", "a doctor", "an apple", *fast, "--json")
+    assert code == 0
+    assert json.loads(out)["strengths"] == "-1 1 3"
+    with Image.open(tmp_path / "strip.png") as picture:
+        assert picture.text["strengths"] == "-1 1 3"
+        assert picture.width > picture.height > 0
+    assert call("strip", "a doctor", *fast, "--out", "strip.gif")[0] == 0
+    with Image.open(tmp_path / "strip.gif") as moving:
+        assert moving.n_frames == 4, "there and back"
+    assert call("strip", "a doctor", *fast, "--out", "strip.bmp")[2].startswith("error: strip.bmp")
+    assert "name two ends" in call("steer", "doctor", "--towards", "doctor")[2]
