@@ -27,7 +27,9 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="'demo', or a .p
 SeedsOption = Annotated[str, typer.Option("--seeds", "-s", help="Seeds such as 0,3,8-15.")]
 TruncationOption = Annotated[float, typer.Option("--truncation", help="1 is the full variety, 0 the mean image.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1 or mps.")
+]
 ClassOption = Annotated[int | None, typer.Option("--class", help="Class of a conditional model.")]
 UnitsOption = Annotated[
     list[str] | None, typer.Option("--unit", "-u", help="layer:channel=value, such as b32.conv1:12=-10; repeatable.")
@@ -88,7 +90,7 @@ def sample(
     truncation: TruncationOption = 1.0,
     label: ClassOption = None,
     columns: Annotated[int, typer.Option(help="Pictures in a row of the sheet.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Paint some seeds: one sheet (.png), or one picture per seed into a folder."""
     from styles.pictures import grid, save_picture, to_pil
@@ -121,7 +123,7 @@ def rank(
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet of the top units (.png).")] = None,
     top: Annotated[int, typer.Option(help="Rows to show.")] = 20,
     resume: Annotated[Path | None, typer.Option(help="File to leave when interrupted and to go on from.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Rank the units by their effect inside a mask; the table goes to a .csv or .json file."""
     from styles.pictures import contact_sheet, save_picture
@@ -178,7 +180,7 @@ def turn(
     label: ClassOption = None,
     mask: MaskOption = None,
     save: Annotated[Path | None, typer.Option(help="Keep the edit as a small .json file.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units: a sheet (.png) with the images before in the upper and after in the lower row."""
     import torch
@@ -211,7 +213,7 @@ def sweep(
     label: ClassOption = None,
     mask: MaskOption = None,
     fps: Annotated[float, typer.Option(help="Frames a second of a .gif or .mp4.")] = 12.0,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units through a range (each by step times its value, 1 when none is given): .gif, .mp4 or a .png strip."""
     import torch
@@ -245,7 +247,7 @@ def pairs(
     label: ClassOption = None,
     mask: MaskOption = None,
     batch: Annotated[int, typer.Option(help="Pictures painted at a time.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
     from styles.checkpoints.checkpoint import load_generator
