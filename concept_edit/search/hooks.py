@@ -1,6 +1,6 @@
 """Record what modules pass on, and put other values in their place: for any torch model, undone at the end.
 
-    with recorded(model, [Place("layers.3"), Place("layers.3.mlp.down", "in")]) as seen:
+    with recorded(model, [Place("layers.3"), Place("layers.3.mlp.down", "input")]) as seen:
         model(x)
     with changed(model, {Place("layers.3"): lambda state: state + 1}):
         model(x)
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
     module: str
     """As `named_modules` names it."""
-    side: Literal["in", "out"] = "out"
+    side: Literal["input", "output"] = "output"
 
 
 class Recording(dict[Place, Tensor]):
@@ -56,7 +56,7 @@ def recorded(model: nn.Module, places: Sequence[Place], *, graph: bool = False) 
     def keep(place: Place, value: Any) -> None:
         seen.pop(place, None)
         seen[place] = _first(place, value) if graph else _first(place, value).detach()
-        if place.side == "out" and isinstance(value, tuple):
+        if place.side == "output" and isinstance(value, tuple):
             seen.tuples.add(place.module)
 
     with _hooked(model, {place: (lambda value, p=place: keep(p, value)) for place in places}):
@@ -120,7 +120,7 @@ def _hooked(model: nn.Module, functions: Mapping[Place, Callable[[Any], Any]]) -
     try:
         for place, function in functions.items():
             module = _module(model, place.module)
-            if place.side == "in":
+            if place.side == "input":
                 handles.append(module.register_forward_pre_hook(lambda _, given, f=function: f(given)))
             else:
                 handles.append(module.register_forward_hook(lambda _, __, value, f=function: f(value)))
@@ -140,6 +140,6 @@ def _module(model: nn.Module, name: str) -> nn.Module:
 def _first(place: Place, value: Any) -> Tensor:
     first = value[0] if isinstance(value, tuple) and value else value
     if not isinstance(first, Tensor):
-        what = "takes in" if place.side == "in" else "passes on"
+        what = "takes in" if place.side == "input" else "passes on"
         raise ValueError(f"{place.module} {what} {type(first).__name__} first; only tensors can be read and replaced")
     return first

@@ -40,7 +40,7 @@ def net():
 
 def test_recording_sees_inputs_outputs_and_tuples(net):
     x = torch.randn(3, 5)
-    places = [Place("first"), Place("second", "in"), Place("second")]
+    places = [Place("first"), Place("second", "input"), Place("second")]
     with recorded(net, places) as seen:
         net(x)
     assert torch.equal(seen[places[0]], net.first(x)[0])
@@ -57,7 +57,7 @@ def test_recorded_graph_gives_gradients(net):
     assert torch.allclose(gradient, (net.head.weight @ net.second.weight).sum(0).expand(3, 5), atol=1e-6)
 
 
-@pytest.mark.parametrize("place", [Place("first"), Place("second", "in"), Place("second"), Place("first.linear", "in")])
+@pytest.mark.parametrize("place", [Place("first"), Place("second", "input"), Place("second"), Place("first.linear", "input")])
 def test_a_transplant_makes_the_other_run_and_is_undone(net, place):
     here, there = torch.randn(3, 5), torch.randn(3, 5)
     plain = net(here)
