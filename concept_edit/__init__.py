@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
@@ -32,6 +33,7 @@ __all__ = [
     "Diagnosis",
     "Edit",
     "Erase",
+    "LanguageModel",
     "Moderate",
     "Recipe",
     "Report",
@@ -45,6 +47,7 @@ __all__ = [
     "export_kv",
     "export_lora",
     "import_kv_dump",
+    "open_language_model",
     "open_model",
     "push",
     "solve",
@@ -57,6 +60,7 @@ _HOMES = {
     "Diagnosis": "diagnose",
     "Edit": "edit",
     "Erase": "recipe",
+    "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
@@ -70,6 +74,7 @@ _HOMES = {
     "export_kv": "export",
     "export_lora": "export",
     "import_kv_dump": "export",
+    "open_language_model": "language",
     "open_model": "models",
     "push": "export",
     "solve": "edit",
