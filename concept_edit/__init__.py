@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.search.trace import Trace, trace
 
 __all__ = [
     "Corpus",
@@ -38,6 +39,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Statistics",
+    "Trace",
     "collect",
     "collect_corpus",
     "debias",
@@ -52,6 +54,7 @@ __all__ = [
     "push",
     "solve",
     "solve_statistics",
+    "trace",
 ]
 
 _HOMES = {
@@ -65,6 +68,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
+    "Trace": "search.trace",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "debias": "balance.debias",
@@ -79,6 +83,7 @@ _HOMES = {
     "push": "export",
     "solve": "edit",
     "solve_statistics": "edit",
+    "trace": "search.trace",
 }
 
 

@@ -31,7 +31,7 @@ class Run:
         with torch.no_grad():
             out = lm.model(inputs_embeds=rows, use_cache=True, **_keep(lm))
         self.logits = out.logits[:, -1]
-        self._cache = _plain(getattr(out, "past_key_values", None))
+        self._cache = _plain(out[_cache_name(lm)] if _cache_name(lm) in out else None)
 
     def kept(self, start: int) -> int:
         """Tokens that a run from `start` does not run again."""
@@ -40,13 +40,13 @@ class Run:
     def again(self, start: int, copies: int = 1) -> Float[Tensor, "runs vocabulary"]:
         """Logits at the last token, of `copies` runs of all texts (copy after copy) from token `start` on.
 
-        Hooks see the tokens from `kept(start)` on.
+        Hooks see the tokens from `kept(start)` on. With gradients on, all states are in the graph.
         """
         kept = self.kept(start)
-        rows = self.rows[:, kept:].repeat(copies, 1, 1)
+        rows = self.rows[:, kept:].detach().requires_grad_(torch.is_grad_enabled()).repeat(copies, 1, 1)
         past: dict[str, Any] = {"use_cache": False}
         if kept:
-            past = {"use_cache": True, "past_key_values": _repeated(self._cache, kept, copies)}
+            past = {"use_cache": True, _cache_name(self.lm): _repeated(self._cache, kept, copies)}
         return self.lm.model(inputs_embeds=rows, **past, **_keep(self.lm)).logits[:, -1]
 
 
@@ -65,6 +65,11 @@ def _keep(lm: LanguageModel) -> dict[str, Any]:
     """Ask for the last token's logits only, of models that can be asked."""
     known = inspect.signature(lm.model.forward).parameters
     return {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+
+
+def _cache_name(lm: LanguageModel) -> str:
+    """transformers calls it `cache` since 5.24, and called it `past_key_values` before."""
+    return "cache" if "cache" in inspect.signature(lm.model.forward).parameters else "past_key_values"
 
 
 def _plain(cache: Any) -> Any:

@@ -1,8 +1,8 @@
 """A task given by examples: pairs of input and output, a template, and the prompts made of them.
 
-    task = Task.load("singular-plural.json")
-    search, held_out = task.split()
-    prompts = search.prompts(25, shots=10)
+task = Task.load("singular-plural.json")
+search, held_out = task.split()
+prompts = search.prompts(25, shots=10)
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Task:
         source = (shown or self).pairs
         order = list(self.pairs)
         rng.shuffle(order)
-        return [self._prompt(order[i % len(order)], source, shots, rng, template or self.template) for i in range(count)]
+        return [
+            self._prompt(order[i % len(order)], source, shots, rng, template or self.template) for i in range(count)
+        ]
 
     def _prompt(
         self, query: tuple[str, str], source: Sequence[tuple[str, str]], shots: int, rng: random.Random, template: str
@@ -126,7 +128,9 @@ def permuted(task: Task, *, seed: int = 0) -> Task:
     return replace(task, name=f"{task.name}, permuted", pairs=pairs)
 
 
-def list_tasks(pairs: Sequence[tuple[str, str]], *, length: int = 3, count: int = 400, seed: int = 0) -> dict[str, Task]:
+def list_tasks(
+    pairs: Sequence[tuple[str, str]], *, length: int = 3, count: int = 400, seed: int = 0
+) -> dict[str, Task]:
     """Four tasks on lists of words, for vector arithmetic: {first, last} x {copy, map}.
 
     Args:

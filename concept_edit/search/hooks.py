@@ -67,8 +67,11 @@ def recorded(model: nn.Module, places: Sequence[Place], *, graph: bool = False) 
 
 
 @contextmanager
-def changed(model: nn.Module, changes: Mapping[Place, Change]) -> Iterator[None]:
+def changed(model: nn.Module, changes: Mapping[Place, Change], *, idle: bool = False) -> Iterator[None]:
     """Inside the block, each place passes on what its change makes of its value.
+
+    Args:
+        idle: Whether it is no error that the model was not run at all.
 
     Raises:
         ValueError: at the end, a place was never reached, or no change altered any value in any call.
@@ -89,11 +92,15 @@ def changed(model: nn.Module, changes: Mapping[Place, Change]) -> Iterator[None]
     with _hooked(model, {place: (lambda value, p=place: put(p, value)) for place in changes}):
         yield
     missed = [place.module for place in changes if place not in reached]
+    if idle and not reached:
+        return
     if missed:
         raise ValueError(f"{missed[0]} was not reached by the forward pass, so nothing was changed there")
     if changes and not altered:
         where = ", ".join(sorted({place.module for place in changes})[:3])
-        raise ValueError(f"the intervention at {where} changed nothing: the values put there are those that stood there")
+        raise ValueError(
+            f"the intervention at {where} changed nothing: the values put there are those that stood there"
+        )
 
 
 @contextmanager

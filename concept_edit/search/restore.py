@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["hidden", "mlp", "attention"]
 KINDS: tuple[Kind, ...] = ("hidden", "mlp", "attention")
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,21 @@ def pair_up(
         said = Run(lm, donor).logits[0]
     with recorded(lm.model, places) as states:
         run = Run(lm, base)
+    for seen, rows in ((theirs, donor), (states, base)):
+        for where in places:
+            seen[where] = seen[where].reshape(*rows.shape[:2], -1)
     token = answer(said)
     corrupted = run.logits.float().softmax(-1)[:, token]
     return Pair(lm, run, states, donor, theirs, token, float(said.float().softmax(-1)[token]), corrupted)
 
 
 def differs(pair: Pair, kind: Kind) -> Bool[Tensor, "tokens layers"]:
-    """Where donor and base are not the same, bit for bit: elsewhere a transplant does nothing."""
-    found = [
-        (pair.donor[p] != pair.states[p]).any(dim=-1).any(dim=0)
-        for p in (place(pair.lm, kind, layer) for layer in range(pair.lm.layers))
-    ]
+    """Where donor and base are not the same: elsewhere a transplant does nothing. The same up to rounding, which is not
+    the same in a batch of one text and in one of several."""
+    found = []
+    for p in (place(pair.lm, kind, layer) for layer in range(pair.lm.layers)):
+        apart = (pair.donor[p] - pair.states[p]).norm(dim=-1)
+        found.append((apart > _ROUNDING * pair.donor[p].norm(dim=-1)).any(dim=0))
     return torch.stack(found, dim=1).cpu()
 
 
@@ -156,13 +161,14 @@ def foretell(pair: Pair, kinds: Sequence[Kind], *, steps: int = 2) -> dict[Kind,
             total = last_logits(lm, rows).float().softmax(-1)[:, pair.answer].sum()
             gradients = torch.autograd.grad(total, [seen[p] for p in flat])
         for p, gradient in zip(flat, gradients, strict=True):
-            per_token = ((pair.donor[p] - pair.states[p]) * gradient).sum(dim=-1).mean(dim=0)
+            per_token = ((pair.donor[p] - pair.states[p]) * gradient.reshape(pair.states[p].shape)).sum(-1).mean(0)
             found[p] += per_token.double().cpu() / steps
     return {kind: torch.stack([found[p] for p in places[kind]], dim=1) for kind in kinds}
 
 
 def windowed(estimate: Float[Tensor, "tokens layers"], how: How) -> Float[Tensor, "tokens layers"]:
-    """The estimate of a window: the sum over its layers."""
+    """The estimate of a window: the sum over its layers. Too large where one of them acts through another that is
+    restored as well: good for ranking, not a value."""
     layers = estimate.shape[1]
     return torch.stack([estimate[:, how.span(layer, layers)].sum(dim=1) for layer in range(layers)], dim=1)
 
@@ -202,13 +208,17 @@ def _changes(pair: Pair, how: How, token: int, kept: int, layers: Sequence[int])
         for each in range(span[-1] + 1, lm.layers) if how.severed else ():
             where = place(lm, how.severed or how.kind, each)
             puts.setdefault(where, []).append((mine, pair.states[where][:, token]))
-    return {where: _put(listed, token - kept) for where, listed in puts.items()}
+    length = pair.tokens - kept
+    return {where: _put(listed, token - kept, length) for where, listed in puts.items()}
 
 
-def _put(listed: Sequence[tuple[slice, Tensor]], column: int) -> Change:
+def _put(listed: Sequence[tuple[slice, Tensor]], column: int, length: int) -> Change:
+    """Write rows of `length` tokens; OPT's MLPs hold the tokens of all texts in one row after the other."""
+
     def put(value: Tensor) -> Tensor:
+        rows = value.reshape(-1, length, value.shape[-1])
         for mine, new in listed:
-            value[mine, column] = new
-        return value
+            rows[mine, column] = new
+        return rows.reshape(value.shape)
 
     return put

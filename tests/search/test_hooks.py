@@ -57,7 +57,9 @@ def test_recorded_graph_gives_gradients(net):
     assert torch.allclose(gradient, (net.head.weight @ net.second.weight).sum(0).expand(3, 5), atol=1e-6)
 
 
-@pytest.mark.parametrize("place", [Place("first"), Place("second", "input"), Place("second"), Place("first.linear", "input")])
+@pytest.mark.parametrize(
+    "place", [Place("first"), Place("second", "input"), Place("second"), Place("first.linear", "input")]
+)
 def test_a_transplant_makes_the_other_run_and_is_undone(net, place):
     here, there = torch.randn(3, 5), torch.randn(3, 5)
     plain = net(here)
