@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.language import LanguageModel, open_language_model
+    from concept_edit.language.edit import FactEdit
+    from concept_edit.language.facts import Fact
+    from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.rewrite import rewrite
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
@@ -34,6 +38,9 @@ __all__ = [
     "Diagnosis",
     "Edit",
     "Erase",
+    "Fact",
+    "FactEdit",
+    "KeyStatistics",
     "LanguageModel",
     "Moderate",
     "Recipe",
@@ -42,6 +49,7 @@ __all__ = [
     "Trace",
     "collect",
     "collect_corpus",
+    "collect_keys",
     "debias",
     "diagnose",
     "evaluate",
@@ -52,6 +60,7 @@ __all__ = [
     "open_language_model",
     "open_model",
     "push",
+    "rewrite",
     "solve",
     "solve_statistics",
     "trace",
@@ -63,6 +72,9 @@ _HOMES = {
     "Diagnosis": "diagnose",
     "Edit": "edit",
     "Erase": "recipe",
+    "Fact": "language.facts",
+    "FactEdit": "language.edit",
+    "KeyStatistics": "language.keys",
     "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
@@ -71,6 +83,7 @@ _HOMES = {
     "Trace": "search.trace",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
+    "collect_keys": "language.keys",
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
@@ -81,6 +94,7 @@ _HOMES = {
     "open_language_model": "language",
     "open_model": "models",
     "push": "export",
+    "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
     "trace": "search.trace",
