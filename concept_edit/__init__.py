@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe
-    from concept_edit.search.trace import Trace, trace
+    from concept_edit.search.traces import Trace, trace
 
 __all__ = [
     "Corpus",
@@ -80,7 +80,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
-    "Trace": "search.trace",
+    "Trace": "search.traces",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "collect_keys": "language.keys",
@@ -97,7 +97,7 @@ _HOMES = {
     "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
-    "trace": "search.trace",
+    "trace": "search.traces",
 }
 
 

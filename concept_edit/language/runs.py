@@ -31,7 +31,7 @@ class Run:
         with torch.no_grad():
             out = lm.model(inputs_embeds=rows, use_cache=True, **_keep(lm))
         self.logits = out.logits[:, -1]
-        self._cache = _plain(out[_cache_name(lm)] if _cache_name(lm) in out else None)
+        self._cache = _plain(out.get(_cache_name(lm)))
 
     def kept(self, start: int) -> int:
         """Tokens that a run from `start` does not run again."""

@@ -1,4 +1,4 @@
-"""The mean of many traces by role of token, with intervals; each fact is kept when done, so a run goes on where it was."""
+"""The mean of many traces by role of token, with intervals. Each fact is kept when done: a run goes on."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def _name(lm: LanguageModel, asked: Asked, settings: Settings) -> str:
 
 
 def _mean(found: Sequence[Mapping[str, Any]], kinds: Sequence[Kind]) -> Mean:
-    value, low, high, screened = {}, {}, {}, {}
+    value: dict[Kind, Tensor] = {}
+    low: dict[Kind, Tensor] = {}
+    high: dict[Kind, Tensor] = {}
+    screened: dict[Kind, float] = {}
     draws = np.random.default_rng(0).integers(len(found), size=(_RESAMPLES, len(found)))
     for kind in kinds:
         tables = np.array([row["effects"][kind] for row in found], dtype=np.float64)

@@ -111,14 +111,15 @@ class Heads:
     def rows(self, count: int) -> list[HeadRow]:
         """The top `count` with their intervals."""
         return [
-            HeadRow(n, h, *(float(t[n, h]) for t in (self.effects, self.low, self.high)), bool(self.exact[n, h]))
-            for n, h in self.top(count)
+            HeadRow(*at, float(self.effects[at]), float(self.low[at]), float(self.high[at]), exact=bool(self.exact[at]))
+            for at in self.top(count)
         ]
 
     def table(self, count: int = 10) -> str:
         """The top `count` as text."""
         lines = [f"{len(self.tasks)} tasks, {self.prompts} prompts each: {', '.join(self.tasks)}"]
-        lines += [f"layer {r.layer:2d} head {r.head:2d}  {r.effect:+.4f}  [{r.low:+.4f}, {r.high:+.4f}]" for r in self.rows(count)]  # fmt: skip
+        for r in self.rows(count):
+            lines.append(f"layer {r.layer:2d} head {r.head:2d}  {r.effect:+.4f}  [{r.low:+.4f}, {r.high:+.4f}]")
         if self.screened is not None:
             known = int(self.exact.sum())
             lines.append(

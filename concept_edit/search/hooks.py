@@ -59,7 +59,7 @@ def recorded(model: nn.Module, places: Sequence[Place], *, graph: bool = False) 
         if place.side == "output" and isinstance(value, tuple):
             seen.tuples.add(place.module)
 
-    with _hooked(model, {place: (lambda value, p=place: keep(p, value)) for place in places}):
+    with _hooked(model, places, keep):
         yield seen
     missed = [place.module for place in places if place not in seen]
     if missed:
@@ -89,7 +89,7 @@ def changed(model: nn.Module, changes: Mapping[Place, Change], *, idle: bool = F
             altered.add(place)
         return (after, *value[1:]) if isinstance(value, tuple) else after
 
-    with _hooked(model, {place: (lambda value, p=place: put(p, value)) for place in changes}):
+    with _hooked(model, list(changes), put):
         yield
     missed = [place.module for place in changes if place not in reached]
     if idle and not reached:
@@ -122,15 +122,16 @@ def skipped(model: nn.Module, values: Mapping[str, Tensor], tuples: set[str]) ->
 
 
 @contextmanager
-def _hooked(model: nn.Module, functions: Mapping[Place, Callable[[Any], Any]]) -> Iterator[None]:
+def _hooked(model: nn.Module, places: Sequence[Place], function: Callable[[Place, Any], Any]) -> Iterator[None]:
+    """Every value at a place goes through `function(place, value)`; what it returns, if anything, takes its place."""
     handles = []
     try:
-        for place, function in functions.items():
+        for place in places:
             module = _module(model, place.module)
             if place.side == "input":
-                handles.append(module.register_forward_pre_hook(lambda _, given, f=function: f(given)))
+                handles.append(module.register_forward_pre_hook(lambda _, given, p=place: function(p, given)))
             else:
-                handles.append(module.register_forward_hook(lambda _, __, value, f=function: f(value)))
+                handles.append(module.register_forward_hook(lambda _, __, value, p=place: function(p, value)))
         yield
     finally:
         for handle in handles:

@@ -13,7 +13,7 @@ import numpy as np
 from concept_edit.files import check_writable, replace_file
 
 if TYPE_CHECKING:
-    from concept_edit.search.trace import Trace
+    from concept_edit.search.traces import Trace
 
 _COLOURS = {"hidden": "Purples", "mlp": "Greens", "attention": "Reds"}
 _NAMES = {"hidden": "hidden state", "mlp": "MLP", "attention": "attention"}

@@ -26,11 +26,12 @@ def roles_of(tokens: int, subject: Sequence[int]) -> tuple[Role, ...]:
     first, last = min(subject), max(subject)
     if last >= tokens - 1:
         raise ValueError("the prompt ends with its subject; a trace needs a token after it, as in 'Seattle is in'")
-    found: list[Role] = ["before"] * first
-    found += ["first subject"] * (last > first) + ["middle subject"] * (last - first - 1) + ["last subject"]
+    inside: list[Role] = ["middle subject"] * (last - first - 1)
+    opening: list[Role] = ["first subject"] if last > first else []
     after = tokens - 1 - last
-    found += ["next"] * (after > 1) + ["further"] * (after - 2) + ["last"]
-    return tuple(found)
+    next_one: list[Role] = ["next"] if after > 1 else []
+    further: list[Role] = ["further"] * (after - 2)
+    return (*["before"] * first, *opening, *inside, "last subject", *next_one, *further, "last")  # type: ignore[return-value]
 
 
 def by_role(effects: Float[Tensor, "tokens layers"], roles: Sequence[Role]) -> Float[Tensor, "roles layers"]:

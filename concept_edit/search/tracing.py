@@ -1,6 +1,6 @@
 """One fact traced: noise on its subject, states put back one by one, and what that brings the answer.
 
-Meng et al. 2022 (2202.05262), section 2. `concept_edit.search.trace` holds the result.
+Meng et al. 2022 (2202.05262), section 2. `concept_edit.search.traces` holds the result.
 """
 
 from __future__ import annotations

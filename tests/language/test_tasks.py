@@ -87,7 +87,7 @@ def test_other_files_are_refused_in_a_sentence(tmp_path, name, text, message):
 def test_tasks_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="at least two"):
         Task("t", [("a", "b")])
-    with pytest.raises(ValueError, match="needs {input}"):
+    with pytest.raises(ValueError, match=r"needs \{input\}"):
         Task("t", PAIRS, "{output} {input}")
     with pytest.raises(ValueError, match="empty"):
         Task("t", [("a", " "), ("b", "c")])

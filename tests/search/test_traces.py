@@ -10,7 +10,7 @@ import torch
 import concept_edit as ce
 from concept_edit.language.facts import Fact
 from concept_edit.search.roles import ROLES, by_role, roles_of
-from concept_edit.search.trace import Trace, trace
+from concept_edit.search.traces import Trace, trace
 from concept_edit.search.tracing import spearman
 from tests.language.models import opened
 
