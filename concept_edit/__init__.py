@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from concept_edit.language.facts import Fact
     from concept_edit.language.keys import KeyStatistics, collect_keys
     from concept_edit.language.rewrite import rewrite
+    from concept_edit.language.tasks import Task
+    from concept_edit.language.vectors import FunctionVector, function_vector
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.search.heads import Heads, rank_heads
     from concept_edit.search.traces import Trace, trace
 
 __all__ = [
@@ -40,12 +43,15 @@ __all__ = [
     "Erase",
     "Fact",
     "FactEdit",
+    "FunctionVector",
+    "Heads",
     "KeyStatistics",
     "LanguageModel",
     "Moderate",
     "Recipe",
     "Report",
     "Statistics",
+    "Task",
     "Trace",
     "collect",
     "collect_corpus",
@@ -56,10 +62,12 @@ __all__ = [
     "export_checkpoint",
     "export_kv",
     "export_lora",
+    "function_vector",
     "import_kv_dump",
     "open_language_model",
     "open_model",
     "push",
+    "rank_heads",
     "rewrite",
     "solve",
     "solve_statistics",
@@ -74,12 +82,15 @@ _HOMES = {
     "Erase": "recipe",
     "Fact": "language.facts",
     "FactEdit": "language.edit",
+    "FunctionVector": "language.vectors",
+    "Heads": "search.heads",
     "KeyStatistics": "language.keys",
     "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
+    "Task": "language.tasks",
     "Trace": "search.traces",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
@@ -90,10 +101,12 @@ _HOMES = {
     "export_checkpoint": "export",
     "export_kv": "export",
     "export_lora": "export",
+    "function_vector": "language.vectors",
     "import_kv_dump": "export",
     "open_language_model": "language",
     "open_model": "models",
     "push": "export",
+    "rank_heads": "search.heads",
     "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",

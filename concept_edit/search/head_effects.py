@@ -21,7 +21,7 @@ from concept_edit.files import read_tensors, write_tensors
 from concept_edit.language.runs import Run, embed, last_logits
 from concept_edit.language.tasks import Prompt, Task
 from concept_edit.search.hooks import Change, Place, changed, recorded, skipped
-from concept_edit.search.tracing import Asked, first_token, spearman
+from concept_edit.search.tracing import spearman, token_after
 
 if TYPE_CHECKING:
     from concept_edit.language.model import LanguageModel
@@ -50,9 +50,7 @@ def head_place(lm: LanguageModel, layer: int) -> Place:
 
 def answer_token(lm: LanguageModel, prompt: Prompt) -> int:
     """First token of a prompt's answer."""
-    token = first_token(lm, Asked(prompt.text, "", prompt.answer))
-    assert token is not None
-    return token
+    return token_after(lm, prompt.text, prompt.text + prompt.answer)
 
 
 @torch.no_grad()

@@ -26,12 +26,18 @@ def roles_of(tokens: int, subject: Sequence[int]) -> tuple[Role, ...]:
     first, last = min(subject), max(subject)
     if last >= tokens - 1:
         raise ValueError("the prompt ends with its subject; a trace needs a token after it, as in 'Seattle is in'")
-    inside: list[Role] = ["middle subject"] * (last - first - 1)
-    opening: list[Role] = ["first subject"] if last > first else []
-    after = tokens - 1 - last
-    next_one: list[Role] = ["next"] if after > 1 else []
-    further: list[Role] = ["further"] * (after - 2)
-    return (*["before"] * first, *opening, *inside, "last subject", *next_one, *further, "last")  # type: ignore[return-value]
+    found: list[Role] = []
+    for token in range(tokens):
+        found.append(_role(token, first, last, tokens - 1))
+    return tuple(found)
+
+
+def _role(token: int, first: int, last: int, end: int) -> Role:
+    if token < first:
+        return "before"
+    if token <= last:
+        return "last subject" if token == last else "first subject" if token == first else "middle subject"
+    return "last" if token == end else "next" if token == last + 1 else "further"
 
 
 def by_role(effects: Float[Tensor, "tokens layers"], roles: Sequence[Role]) -> Float[Tensor, "roles layers"]:

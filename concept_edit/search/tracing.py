@@ -166,11 +166,14 @@ def _other(lm: LanguageModel, asked: Asked, donor: Tensor, roles: Sequence[Role]
 
 
 def first_token(lm: LanguageModel, asked: Asked) -> int | None:
-    """The answer's first token after the prompt."""
-    if not asked.answer:
-        return None
-    tokens = lm.encode([joined(asked.prompt, asked.answer)])
-    beyond = [n for n, (_, stop) in enumerate(tokens.spans[0]) if stop > len(asked.prompt)]
+    """The answer's first token after the prompt; None where no answer was given."""
+    return token_after(lm, asked.prompt, joined(asked.prompt, asked.answer)) if asked.answer else None
+
+
+def token_after(lm: LanguageModel, prompt: str, whole: str) -> int:
+    """The first token of `whole` that reaches beyond `prompt`, its beginning."""
+    tokens = lm.encode([whole])
+    beyond = [n for n, (_, stop) in enumerate(tokens.spans[0]) if stop > len(prompt)]
     return int(tokens.ids[0, beyond[0]])
 
 
