@@ -92,18 +92,19 @@ def stays(cell: Cell) -> tuple[str, ...]:
 
 
 def uce_2025(cell: Cell) -> Recipe:
-    return Recipe(edits=edits(cell, "" if cell.kind == "concept" else "art"))
+    return Recipe(edits=edits(cell, "" if cell.kind == "concept" else "art"), method="uce")
 
 
 def uce_2023(cell: Cell) -> Recipe:
     others = [s.name for s in STYLES if s.name not in erased(cell)] if cell.kind == "style" else []
-    return Recipe(edits=edits(cell, " " if cell.kind == "concept" else "art"), preserve=others, tokens="aligned")
+    asked = edits(cell, " " if cell.kind == "concept" else "art")
+    return Recipe(edits=asked, preserve=others, method="uce", tokens="aligned")
 
 
 def uce_kept(cell: Cell) -> Recipe:
     """UCE 2025 with everything else kept: what a careful user would write."""
     guide = "a drawing" if cell.kind == "concept" else "in the style of Noto"
-    return Recipe(edits=edits(cell, guide), preserve=stays(cell), erase_scale=4.0)
+    return Recipe(edits=edits(cell, guide), preserve=stays(cell), erase_scale=4.0, method="uce")
 
 
 def guarded(cell: Cell) -> Recipe:

@@ -212,7 +212,7 @@ def prompts_to_file(source: str) -> str:
         model = ce.open_model(source)
     except (ValueError, OSError) as error:
         return f"From prompts to file: not measured ({error})."
-    recipe = ce.Recipe(edits=read_concepts(ARTISTS, guide="art"))
+    recipe = ce.Recipe(edits=read_concepts(ARTISTS, guide="art"), method="uce")
     model.encode(recipe.concepts[:64])
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "e.safetensors"

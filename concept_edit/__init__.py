@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from concept_edit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from concept_edit.balance.debias import debias
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.export.adapter import export_adapter, export_language_model
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
     from concept_edit.language.facts import Fact
     from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.measures import measure_facts
     from concept_edit.language.rewrite import rewrite
+    from concept_edit.language.scores import FactScores
     from concept_edit.language.tasks import Task
     from concept_edit.language.vectors import FunctionVector, function_vector
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
-    from concept_edit.recipe import Debias, Erase, Moderate, Recipe
+    from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
     from concept_edit.search.heads import Heads, rank_heads
     from concept_edit.search.traces import Trace, trace
 
@@ -43,6 +46,7 @@ __all__ = [
     "Erase",
     "Fact",
     "FactEdit",
+    "FactScores",
     "FunctionVector",
     "Heads",
     "KeyStatistics",
@@ -51,6 +55,7 @@ __all__ = [
     "Recipe",
     "Report",
     "Statistics",
+    "Steer",
     "Task",
     "Trace",
     "collect",
@@ -59,11 +64,14 @@ __all__ = [
     "debias",
     "diagnose",
     "evaluate",
+    "export_adapter",
     "export_checkpoint",
     "export_kv",
+    "export_language_model",
     "export_lora",
     "function_vector",
     "import_kv_dump",
+    "measure_facts",
     "open_language_model",
     "open_model",
     "push",
@@ -82,6 +90,7 @@ _HOMES = {
     "Erase": "recipe",
     "Fact": "language.facts",
     "FactEdit": "language.edit",
+    "FactScores": "language.scores",
     "FunctionVector": "language.vectors",
     "Heads": "search.heads",
     "KeyStatistics": "language.keys",
@@ -90,6 +99,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
+    "Steer": "recipe",
     "Task": "language.tasks",
     "Trace": "search.traces",
     "collect": "prompts.collect",
@@ -98,11 +108,14 @@ _HOMES = {
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
+    "export_adapter": "export.adapter",
     "export_checkpoint": "export",
     "export_kv": "export",
+    "export_language_model": "export.adapter",
     "export_lora": "export",
     "function_vector": "language.vectors",
     "import_kv_dump": "export",
+    "measure_facts": "language.measures",
     "open_language_model": "language",
     "open_model": "models",
     "push": "export",

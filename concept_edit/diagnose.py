@@ -24,7 +24,7 @@ from concept_edit.models.contract import Model
 from concept_edit.prompts.collect import collect
 from concept_edit.prompts.corpus import shipped_corpus
 from concept_edit.prompts.stats import Rows, Statistics, Stream
-from concept_edit.recipe import AUTO, Debias, Erase, Recipe, normal
+from concept_edit.recipe import AUTO, Erase, Moderate, Recipe, normal
 
 CAPTIONS = (
     "a photo of a dog in the park",
@@ -46,6 +46,8 @@ _MOST = 100
 """Concepts looked at one by one; of longer recipes the first so many."""
 _SITES = 32
 """Matrices per stream that make up G, evenly spaced; lengths are ratios, and more change them little."""
+_EVERY_ROW: Any = {"method": "uce", "tokens": "subject", "keep_null": False}
+"""Settings of a recipe that is only collected: all rows that speak for its prompts, and no corpus."""
 _REVIVAL_RIDGE = 1e-3
 """r of RECE's regularised inverse, relative to the mean eigenvalue of JᵀGJ."""
 
@@ -220,10 +222,10 @@ class _Lens:
 
 def _first(recipe: Recipe) -> Recipe:
     """The first concepts of the recipe alone, in all rows that speak for them."""
-    edits = [edit for edit in recipe.edits[:_MOST] if not isinstance(edit, Debias)]
+    edits = [edit for edit in recipe.edits[:_MOST] if isinstance(edit, Erase | Moderate)]
     guided = [replace(e, guide=recipe.guide_of(e)) if isinstance(e, Erase) else e for e in edits]
     kept = recipe.preserve if any(recipe.guide_of(edit) == AUTO for edit in edits) else ()
-    return Recipe(edits=tuple(guided), preserve=kept, tokens="subject", layers=recipe.layers, keep_null=False)
+    return Recipe(edits=tuple(guided), preserve=kept, layers=recipe.layers, **_EVERY_ROW)
 
 
 def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, Tensor]]:
@@ -235,7 +237,7 @@ def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, T
         around = {name: corpus.around(name, statistics.recipe, rows) for name, rows in nothing.items()}
     if len(around) == len(streams):
         return {name: (held.ordinary, held.mean) for name, held in around.items()}
-    plain = collect(model, Recipe(preserve=CAPTIONS, tokens="subject", layers=statistics.recipe.layers)).streams
+    plain = collect(model, Recipe(preserve=CAPTIONS, layers=statistics.recipe.layers, **_EVERY_ROW)).streams
     rows_of = {name: plain[name].kept.sources for name in streams}
     return {name: (rows, rows.double().mean(dim=0)) for name, rows in rows_of.items()}
 
@@ -249,7 +251,7 @@ def _drift_rows(
     for kind, prompts in kinds:
         different = tuple({normal(prompt): prompt for prompt in prompts if prompt.strip()}.values())[:_MOST]
         if different:
-            kept = Recipe(preserve=different, tokens="subject", layers=recipe.layers, keep_null=False)
+            kept = Recipe(preserve=different, layers=recipe.layers, **_EVERY_ROW)
             streams = collect(model, kept).streams
             found.append((kind, different, {name: stream.kept for name, stream in streams.items()}))
     return found

@@ -12,31 +12,34 @@ that shares the encoder.
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import Tensor
 
-import concept_edit
+from concept_edit.answer.edit_file import FORMAT, STATISTICS, fields_of, named_tensors
+from concept_edit.answer.solving import answer
+from concept_edit.answer.writing import readers, restore, write
 from concept_edit.files import read_tensors, write_tensors
-from concept_edit.memory.gate import Gate, solve_gate
-from concept_edit.memory.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
-from concept_edit.memory.solve import Factors, Problem, change, empty_factors, solve_problem
+from concept_edit.memory.gate import Gate
+from concept_edit.memory.solve import Factors
 from concept_edit.models.contract import Model, Site
 from concept_edit.models.gated import gated
 from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
-from concept_edit.prompts.stats import Statistics, Stream
-from concept_edit.recipe import Recipe
+from concept_edit.prompts.stats import Statistics
+from concept_edit.reading.plain import sentence
+from concept_edit.recipe import Recipe, explain
+from concept_edit.version import __version__
 
-FORMAT = "concept-edit 1"
-_STATISTICS = "statistics."
+__all__ = ["FORMAT", "Edit", "solve", "solve_statistics"]
+
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
@@ -110,8 +113,9 @@ class Edit:
         Raises:
             ValueError: a model with another text encoder.
         """
+        self.check(model)
         weights, deltas = model.weights(), {}
-        for site, read in self._readers(model):
+        for site, read in readers(model, self.sites(model), self.factors):
             deltas[site.name] = torch.zeros_like(weights[site.name], dtype=torch.float32)
             deltas[site.name][:, : site.columns] = read(weights[site.name][:, : site.columns])
         return deltas
@@ -131,7 +135,7 @@ class Edit:
             try:
                 yield model
             finally:
-                _restore(model.weights(), before)
+                restore(model.weights(), before)
 
     def merge_into(self, model: Model, strength: float = 1.0) -> None:
         """Change the model's matrices for good; each is rounded once to its own dtype.
@@ -182,9 +186,7 @@ class Edit:
         Raises:
             OSError: the file cannot be written.
         """
-        tensors = {f"{name}.{side}": getattr(f, side) for name, f in self.factors.items() for side in f._fields}
-        for name, gate in self.gates.items():
-            tensors |= {f"{name}.gate.{part}": value.contiguous() for part, value in gate._asdict().items()}
+        tensors = named_tensors(self.factors, self.gates)
         header: dict[str, Any] = {"format": FORMAT, "toolkit": self.toolkit, "model": self.model}
         header |= {"text_encoder": self.fingerprint, "ridge": self.recipe.ridge}
         header |= {"recipe": json.loads(self.recipe.compact()), "counts": dict(self.counts)}
@@ -193,7 +195,7 @@ class Edit:
         if statistics:
             held = self._statistics("saving them")
             header["statistics"] = held.header()
-            tensors |= {_STATISTICS + name: value for name, value in held.tensors().items()}
+            tensors |= {STATISTICS + name: value for name, value in held.tensors().items()}
         write_tensors(path, tensors, header)
 
     @classmethod
@@ -206,36 +208,14 @@ class Edit:
         """
         tensors, header = read_tensors(path, FORMAT)
         try:
-            return _read(tensors, header)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a whole edit file ({error}); solve or fetch it again") from error
-
-    def _readers(self, model: Model) -> Iterator[tuple[Site, Callable[[Tensor], Tensor]]]:
-        """Each matrix it changes, with the function W -> W A in float32."""
-        self.check(model)
-        ready: dict[tuple[str, torch.device], Callable[[Tensor], Tensor]] = {}
-        weights = model.weights()
-        for site in self.sites(model):
-            key = (site.stream, weights[site.name].device)
-            if key not in ready:
-                ready[key] = change(self.factors[site.stream], weights[site.name].device)
-            yield site, ready[key]
+            return cls(**fields_of(tensors, header))
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = explain(error) if isinstance(error, ValidationError) else sentence(error)
+            raise ValueError(f"{path} is not a whole edit file ({reason}); solve or fetch it again") from error
 
     def _write(self, model: Model, strength: float) -> dict[str, Tensor]:
-        """Change the matrices and return copies of what they were; after any failure they are what they were."""
-        if not math.isfinite(strength):
-            raise ValueError(f"strength {strength} is not a number to multiply by; 0 is the original, 1 the whole edit")
-        weights, before = model.weights(), dict[str, Tensor]()
-        try:
-            for site, read in self._readers(model):
-                if strength != 0 and self.rank(site.stream):
-                    weight = weights[site.name]
-                    before[site.name] = weight.detach().clone()
-                    _change(weight, site, strength * read(weight[:, : site.columns]))
-        except BaseException:
-            _restore(weights, before)
-            raise
-        return before
+        self.check(model)
+        return write(model, self.sites(model), self.factors, strength)
 
     def _statistics(self, what: str) -> Statistics:
         if self.statistics is None:
@@ -267,8 +247,7 @@ def solve(
 def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Edit:
     """The edit that answers the statistics' recipe, or `recipe` with the same concepts and other scales.
 
-    In float64 on the CPU; the same statistics give the same bits. One factorisation per text stream for method `uce`,
-    `rounds + 1` for `guarded`, none for `gated`.
+    In float64 on the CPU; the same statistics give the same bits. What it costs is told by `answer`.
 
     Raises:
         ValueError: a recipe about other prompts, a ridge too small for the rows, or a guarded solve that foretells
@@ -279,82 +258,12 @@ def solve_statistics(statistics: Statistics, recipe: Recipe | None = None) -> Ed
         if getattr(recipe, name) != getattr(statistics.recipe, name):
             raise ValueError(f"the statistics were collected for other {name}; collect the new recipe")
     held = replace(statistics, recipe=recipe)
-    about: dict[str, Any] = {
-        "model": statistics.model,
-        "fingerprint": statistics.fingerprint,
-        "toolkit": concept_edit.__version__,
-        "corpus": statistics.corpus,
-    }
-    if recipe.method == "gated":
-        none = {name: empty_factors(stream.width) for name, stream in held.streams.items()}
-        gates = {name: _gate(held, name) for name in held.streams}
-        return Edit(recipe, none, dict.fromkeys(none, ()), statistics=held, gates=gates, **about)
-    counts = {name: _counts(stream, len(recipe.edits)) for name, stream in held.streams.items()}
-    if recipe.method == "guarded":
-        found = {name: solve_guarded(*_placed(held, name), Bounds.of(recipe)) for name in held.streams}
-        told = {name: foretold(guarded) for name, guarded in found.items()}
-        refuse_noise(told)
-        counts |= {name: None for name, guarded in found.items() if guarded.groups}
-        factors = {name: guarded.factors.float() for name, guarded in found.items()}
-        return Edit(recipe, factors, counts, statistics=held, predicted=told, **about)
-    factors = {name: solve_problem(stream.problem(recipe)).float() for name, stream in held.streams.items()}
-    return Edit(recipe, factors, counts, statistics=held, **about)
-
-
-def _gate(statistics: Statistics, name: str) -> Gate:
-    """A stream's gate."""
-    recipe, (problem, around) = statistics.recipe, _placed(statistics, name)
-    bounds, alarm = Bounds.of(recipe), recipe.caption_alarm
-    return solve_gate(problem, around, recipe.false_alarm, caption_alarm=alarm, bounds=bounds)
-
-
-def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
-    """A stream's least squares and what surrounds it."""
-    stream = statistics.streams[name]
-    if stream.around is None:
-        raise ValueError(
-            f"the statistics were collected for method 'uce'; collect the recipe with method "
-            f"{statistics.recipe.method!r}"
-        )
-    return stream.problem(statistics.recipe), stream.around
-
-
-def _counts(stream: Stream, edits: int) -> tuple[int, ...] | None:
-    if stream.pairs.summed or len(stream.pairs.owner) > stream.width:
-        return None
-    return tuple(stream.pairs.owner.bincount(minlength=edits).tolist())
-
-
-def _change(weight: Tensor, site: Site, delta: Tensor) -> None:
-    """Add in float32, round once, and write."""
-    new = (weight[:, : site.columns].float() + delta).to(weight.dtype)
-    if not bool(torch.isfinite(new).all()):
-        raise ValueError(f"{site.name} holds NaN or infinite numbers, or would with this edit; nothing was changed")
-    with torch.no_grad():
-        weight[:, : site.columns].copy_(new)
-
-
-def _restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, weight in before.items():
-            weights[name].copy_(weight)
-
-
-def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Edit:
-    recipe = Recipe.model_validate(header["recipe"])
-    counts = {name: None if n is None else tuple(n) for name, n in header["counts"].items()}
-    gates = {
-        name: Gate.read({part: tensors[key] for part in Gate._fields if (key := f"{name}.gate.{part}") in tensors})
-        for name in counts
-        if f"{name}.gate.ways" in tensors
-    }
-    factors = {name: Factors(tensors[f"{name}.left"], tensors[f"{name}.right"]) for name in counts}
-    for name, (left, right) in factors.items():
-        if left.shape != right.T.shape or not bool(left.isfinite().all() & right.isfinite().all()):
-            raise ValueError(f"the factors of the stream {name!r} do not fit each other or hold NaN")
-    held = None
-    if "statistics" in header:
-        parts = {name.removeprefix(_STATISTICS): t for name, t in tensors.items() if name.startswith(_STATISTICS)}
-        held = Statistics.read(parts, header["statistics"])
-    about = {"toolkit": header["toolkit"], "corpus": header.get("corpus", ""), "predicted": header.get("predicted", {})}
-    return Edit(recipe, factors, counts, header["model"], header["text_encoder"], statistics=held, gates=gates, **about)
+    return Edit(
+        recipe,
+        **answer(held)._asdict(),
+        model=statistics.model,
+        fingerprint=statistics.fingerprint,
+        statistics=held,
+        toolkit=__version__,
+        corpus=statistics.corpus,
+    )

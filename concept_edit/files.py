@@ -8,21 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_edit.reading.tensor_file import KEY, read_tensors
+from concept_edit.unfinished import part_name, sweep
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-_KEY = "concept_edit"
-_PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+__all__ = ["check_writable", "read_tensors", "replace_file", "write_tensors"]
 
 
 def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` beside `path` under a temporary name, then rename: a half-written file never replaces a good one.
 
+    What killed writers left in the folder is swept away.
+
     Raises:
         OSError: the folder is missing or cannot be written, or the disk is full; the old file is intact.
     """
     target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = part_name(target)
+    sweep(target.parent)
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -54,29 +59,4 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
     from safetensors.torch import save
 
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
-    replace_file(path, save(dict(tensors), metadata={_KEY: text}))
-
-
-def read_tensors(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header of a file of the format `expected`.
-
-    Raises:
-        ValueError: a pickle, a truncated or foreign file, or another format; the message names the file.
-        OSError: the file cannot be read.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if Path(path).suffix.lower() in _PICKLES:
-        raise ValueError(f"{path} is a pickle, which can run code and is not read; convert it to .safetensors")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); write or fetch it again") from error
-    found = header.get("format") if isinstance(header, dict) else None
-    if found != expected:
-        raise ValueError(f"{path} is not a {expected!r} file but {found or 'a safetensors file of another program'}")
-    return tensors, header
+    replace_file(path, save(dict(tensors), metadata={KEY: text}))

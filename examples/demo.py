@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
+from concept_edit.pictures import contact_sheet, stacked
 
 STYLE, OBJECT = "Twemoji", "cat"
 PROMPTS = {
@@ -48,22 +49,16 @@ def recipe() -> ce.Recipe:
     return ce.Recipe(edits=edits, preserve=(*kept(STYLE, OBJECT), *scenes(STYLE, OBJECT)), method="guarded")
 
 
-def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str], path: Path) -> None:
-    """Two columns a prompt and seed, before and after, doubled in size so that a person can see."""
-    side, pad, text = 128, 6, 18
-    columns = 2 * len(SEEDS)
-    width, height = columns * (side + pad) + pad, len(prompts) * (side + pad + text) + text + pad
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((pad, 2), "each pair: before, after, at the same seed", fill="#555555")
-    for row, prompt in enumerate(prompts):
-        top = text + row * (side + pad + text)
-        draw.text((pad, top), prompt, fill="black")
-        for i in range(len(SEEDS)):
-            for j, images in enumerate((before, after)):
-                picture = images[row * len(SEEDS) + i].resize((side, side), Image.Resampling.LANCZOS)
-                sheet.paste(picture, (pad + (2 * i + j) * (side + pad), top + text))
-    sheet.save(path)
+def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str]) -> Image.Image:
+    """A row a prompt, two columns a seed, before and after, doubled in size so that a person can see."""
+    pairs = [picture for both in zip(before, after, strict=True) for picture in both]
+    wide = 2 * len(SEEDS)
+    rows = [pairs[i * wide : (i + 1) * wide] for i in range(len(prompts))]
+    titled = [
+        contact_sheet(row, columns=wide, side=128, gap=6, title=f"{prompt} (pairs: before, after, at the same seed)")
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    return stacked(titled)
 
 
 def main() -> None:
@@ -84,7 +79,7 @@ def main() -> None:
         before = model.generate(texts, seeds)
     with timed(f"paint {len(pairs)} pictures after"), edit.applied(model):
         after = model.generate(texts, seeds)
-    grid(before, after, prompts, args.out / "before_after.png")
+    grid(before, after, prompts).save(args.out / "before_after.png")
 
     judge = load_judge()
     print(f"\n{'prompt':<40}{'the judge sees, before':<36}after")

@@ -9,12 +9,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import concept_edit as ce
 from concept_edit.balance.debias import Plan, debias
 from concept_edit.demo.recipes import kept, object_edit, scenes, style_edit
 from concept_edit.evaluation import Settings
+from concept_edit.pictures import contact_sheet, stacked
 
 ROWS = {
     "erased: a guitar in the style of Twemoji": ("a guitar in the style of Twemoji",),
@@ -38,22 +39,13 @@ RECIPE = ce.Recipe(
 )
 
 
-def sheet(before: list[Image.Image], after: list[Image.Image], path: Path) -> None:
+def sheet(before: list[Image.Image], after: list[Image.Image]) -> Image.Image:
     """Two lines a prompt, before above after, one column a seed."""
-    side, gap, text = 72, 4, 18
-    width, height = len(SEEDS) * (side + gap) + gap + 60, len(ROWS) * (2 * (side + gap) + text + 8) + gap
-    page = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(page)
-    for row, title in enumerate(ROWS):
-        top = row * (2 * (side + gap) + text + 8) + gap
-        draw.text((60, top), title, fill="black")
-        for line, (name, images) in enumerate((("before", before), ("after", after))):
-            y = top + text + line * (side + gap)
-            draw.text((6, y + side // 2 - 6), name, fill="#555555")
-            for i, image in enumerate(images[row * len(SEEDS) : (row + 1) * len(SEEDS)]):
-                small = image.resize((side, side), Image.Resampling.LANCZOS)
-                page.paste(small, (60 + i * (side + gap), y))
-    page.save(path)
+    n, rows = len(SEEDS), []
+    for i, title in enumerate(ROWS):
+        own = [*before[i * n : (i + 1) * n], *after[i * n : (i + 1) * n]]
+        rows.append(contact_sheet(own, columns=n, side=72, gap=4, title=f"{title} (above before, below after)"))
+    return stacked(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     before = model.generate(prompts, seeds, steps=args.steps)
     with found.edit.applied(model):
         after = model.generate(prompts, seeds, steps=args.steps)
-    sheet(before, after, args.out / "four_kinds.png")
+    sheet(before, after).save(args.out / "four_kinds.png")
     print(f"{args.out / 'four_kinds.png'}: {found.images} pictures counted, edit {args.out / 'edit.safetensors'}")
 
 

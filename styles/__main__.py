@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from styles.seeds import seeds_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -33,17 +35,6 @@ UnitsOption = Annotated[
 EditOption = Annotated[Path | None, typer.Option("--edit", help="A unit edit (.json) written by turn --save.")]
 MaskOption = Annotated[Path | None, typer.Option("--mask", help="Picture whose white pixels mark the region.")]
 HowOption = Annotated[str, typer.Option("--how", help="set, shift, scale or sigma.")]
-
-
-def seeds_of(text: str) -> list[int]:
-    """ "0,3,8-10" as [0, 3, 8, 9, 10]."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) - int(first) > 100_000):
-            raise ValueError(f"seeds look like 0,3,8-15, got {text!r}.")
-        found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def unit_of(text: str) -> tuple[str, int, float]:
@@ -271,7 +262,7 @@ def pairs(
         batch=batch,
         progress=_progress("pairs"),
     )
-    typer.echo(f"{made} pairs painted, {len(set(seeds_of(seeds))) - made} were there; listed in {out / 'pairs.csv'}")
+    typer.echo(f"{made} pairs painted, {len(seeds_of(seeds)) - made} were there; listed in {out / 'pairs.csv'}")
 
 
 @app.command()

@@ -20,7 +20,7 @@ def model():
 @pytest.fixture(scope="module")
 def edit(model):
     edits = [ce.Erase("Van Gogh", guide="art"), ce.Moderate("weapon")]
-    return ce.solve(model, ce.Recipe(edits=edits, preserve=["Monet", "a red car"]))
+    return ce.solve(model, ce.Recipe(edits=edits, preserve=["Monet", "a red car"], method="uce"))
 
 
 def value(found, name, subject=None):
@@ -92,7 +92,7 @@ def test_the_prompt_that_moves_most_is_named(model, edit):
 def test_captions_are_those_the_edit_was_solved_with_or_the_models_own():
     demo = ce.open_model("demo")
     kept = ["dog", "panda", "frog", "penguin", "car", "tree", "house", "star"]
-    recipe = ce.Recipe(edits=[ce.Erase("cat", guide="dog drawing")], preserve=kept)
+    recipe = ce.Recipe(edits=[ce.Erase("cat", guide="dog drawing")], preserve=kept, method="uce")
     plain = ce.solve(demo, recipe)
     guarded = ce.solve(demo, recipe.model_copy(update={"method": "guarded", "tokens": "subject"}))
     tokens = {c.subject for e in (plain, guarded) for c in ce.diagnose(demo, e).checks if c.name.endswith("captions")}

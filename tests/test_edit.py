@@ -13,8 +13,8 @@ import concept_edit as ce
 
 EDITS = [("Van Gogh", "art"), ("a red cat", "dog"), ("weapon", "")]
 KEPT = ["Monet", "a quiet village"]
-RECIPE = ce.Recipe(edits=[ce.Erase(old, guide=new) for old, new in EDITS], preserve=KEPT)
-SHORT = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Moderate("cat")], preserve=["Monet"])
+RECIPE = ce.Recipe(edits=[ce.Erase(old, guide=new) for old, new in EDITS], preserve=KEPT, method="uce")
+SHORT = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Moderate("cat")], preserve=["Monet"], method="uce")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,8 @@ def family_rows(model, stream, prompts):
 def test_every_family_solves_every_matrix_it_has(family):
     model = tiny.tiny_model(family, seed=2)
     edits = [ce.Erase("Van Gogh", guide="art"), ce.Erase("a red apple", guide="a village", weight=2.0)]
-    recipe = ce.Recipe(edits=edits, preserve=["photo of a man"], erase_scale=1.5, preserve_scale=0.7, ridge=0.3)
+    scales = {"erase_scale": 1.5, "preserve_scale": 0.7, "ridge": 0.3}
+    recipe = ce.Recipe(edits=edits, preserve=["photo of a man"], method="uce", **scales)
     edit = ce.solve(model, recipe)
     deltas = edit.delta(model)
     assert set(deltas) == {site.name for site in model.sites} == {site.name for site in edit.sites(model)}
@@ -320,7 +321,7 @@ def test_a_subset_of_matrices(model, edit, layers, fits):
 
 def test_more_rows_than_the_width_are_compressed_exactly(model):
     edits = [ce.Erase(f"artist number {n}", guide="art") for n in range(40)]
-    edit = ce.solve(model, ce.Recipe(edits=edits))
+    edit = ce.solve(model, ce.Recipe(edits=edits, method="uce"))
     assert edit.rank("text") == 32
     assert edit.rows("text") is None
     pairs = [(c[0], t[0], 1.0) for c, t in zip(family_rows(model, "text", [e.concept for e in edits]),
@@ -368,7 +369,7 @@ def test_the_file_is_at_most_8_kb_a_concept_at_width_768(tmp_path):
     kept = Rows(torch.zeros(0, 768), None, none, torch.zeros(0, dtype=torch.long))
     for n in (1, 50):
         some = Rows(sources[:n], goals[:n], pairs.weights[:n], pairs.owner[:n])
-        recipe = ce.Recipe(edits=edits[:n])
+        recipe = ce.Recipe(edits=edits[:n], method="uce")
         edit = ce.solve_statistics(Statistics(recipe, {"text": Stream(some, kept)}, "a model", "f" * 64))
         edit.save(tmp_path / "e.safetensors")
         assert os.path.getsize(tmp_path / "e.safetensors") <= 8000 * n

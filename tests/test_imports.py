@@ -24,7 +24,7 @@ def test_public_names_are_complete_sorted_and_there():
 
 
 def test_functions_stay_functions_when_their_rooms_are_imported():
-    code = "import concept_edit.memory.solve, concept_edit.collect, concept_edit.diagnose, concept_edit as ce\n"
+    code = "import concept_edit.memory.solve, concept_edit.prompts.collect, concept_edit.diagnose, concept_edit as ce\n"
     run(code + "assert all(callable(f) for f in (ce.solve, ce.collect, ce.diagnose))")
 
 
@@ -65,3 +65,61 @@ def test_diffusers_is_imported_by_the_models_only():
     for path in (ROOT / "concept_edit").rglob("*.py"):
         if not {"models", "training"} & set(path.parts) and path.name not in ("evaluate.py", "export.py"):
             assert "diffusers" not in imported(path), path
+
+
+ROOMS = ("concept_edit", "styles", "ui")
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the three packages, by its dotted name."""
+    found = {}
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def edges(paths: dict[str, Path]) -> dict[str, set[str]]:
+    """Module -> the modules it imports anywhere in it, for types too."""
+    found: dict[str, set[str]] = {name: set() for name in paths}
+    for name, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & set(paths)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    found[name] |= {inner if inner in paths else node.module} & set(paths)
+    return {name: targets - {name} for name, targets in found.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of modules that reach each other: what is left when modules with no way in or no way out are taken away,
+    over and over."""
+    left = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        aimed = set().union(*left.values()) if left else set()
+        free = {name for name, targets in left.items() if not targets or name not in aimed}
+        if not free:
+            break
+        left = {name: targets - free for name, targets in left.items() if name not in free}
+    return [sorted(left)] if left else []
+
+
+def test_no_circle_of_imports():
+    paths = modules()
+    found = circles(edges(paths))
+    assert not found, "a circle among: " + ", ".join(str(paths[name].relative_to(ROOT)) for name in found[0])
+
+
+def test_a_circle_is_found_and_named():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set(), "f": {"e"}}
+    assert circles(graph) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_imports_are_absolute():
+    for path in modules().values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path

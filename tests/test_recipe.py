@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 import concept_edit as ce
-from concept_edit.recipe import pair_up, read_concepts
+from concept_edit.recipe import MethodWarning, pair_up, read_concepts
 
 ROOT = Path(__file__).parent.parent
 ARTISTS = ROOT.parent / "shared" / "data" / "prompts" / "artists_1734.txt"
@@ -39,8 +40,40 @@ def test_the_compact_form_spells_every_setting_out_and_comes_back():
     assert json.loads(ce.Recipe(edits=(ce.Erase("a"),)).compact())["edits"][0]["guide"] == ""
 
 
-def test_the_defaults_are_the_2025_code():
-    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh")])
+@pytest.mark.parametrize(
+    ("given", "method", "tokens"),
+    [
+        ({}, "guarded", "subject"),
+        ({"method": "guarded"}, "guarded", "subject"),
+        ({"method": "gated"}, "gated", "subject"),
+        ({"method": "guarded", "tokens": "last"}, "guarded", "last"),
+        ({"method": "uce"}, "uce", "last"),
+        ({"tokens": "last"}, "uce", "last"),
+        ({"tokens": "subject"}, "uce", "subject"),
+    ],
+)
+def test_the_method_is_guarded_unless_uces_own_language_is_spoken(given, method, tokens):
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh")], **given)
+    assert (recipe.method, recipe.tokens) == (method, tokens)
+    assert ce.Recipe.from_yaml(recipe.to_yaml()) == recipe
+    assert ce.Recipe.model_validate_json(recipe.compact()) == recipe
+
+
+def test_a_written_recipe_without_a_method_means_what_it_meant(tmp_path):
+    """Before `guarded` was the default, files left `uce` out."""
+    (tmp_path / "old.yaml").write_text("edits:\n- erase: Van Gogh\n  guide: art\npreserve: [Monet]\n")
+    with pytest.warns(MethodWarning, match="old.yaml names no method and is read as 'uce'"):
+        old = ce.Recipe.load(tmp_path / "old.yaml")
+    assert old == ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], preserve=["Monet"], method="uce")
+    old.save(tmp_path / "new.yaml")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ce.Recipe.load(tmp_path / "new.yaml") == old
+        assert ce.Recipe.from_yaml("edits: []").method == "uce"
+
+
+def test_the_uce_defaults_are_the_2025_code():
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh")], method="uce")
     assert (recipe.ridge, recipe.erase_scale, recipe.kept_scale) == (0.5, 1.0, 1.0)
     assert (recipe.tokens, recipe.method, recipe.kept) == ("last", "uce", ())
     assert recipe.edits[0].guide == ""
@@ -78,6 +111,8 @@ BAD = [
     ("ridge: .inf\n", "finite"),
     ("tokens: first\n", "line 1: tokens.*'last', 'aligned' or 'subject'"),
     ("method: magic\n", "line 1: method"),
+    ("method: [uce]\n", "line 1: method"),
+    ("method:\n", "line 1: method"),
     ("edits: [{debias: doctor, across: {man: 1}}]\n", "at least two different attributes"),
     ("edits: [{debias: doctor, across: {man: 0.5, woman: 0.6}}]\n", "sum to 1"),
     ("ridge: 1\nridge: 2\n", "line 2: key 'ridge' stands twice"),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import concept_edit as ce
+from concept_edit.answer.digests import edit_digest
 from concept_edit.audit.release import EDIT, HISTORY, MANIFEST, Decision, Verification, write_release
 from concept_edit.audit.release import verify as verified
-from concept_edit.identity import digest, edit_digest
+from concept_edit.identity import digest
 from ui.edit import title
 from ui.examples import examples
 from ui.session import EMBEDDED, News, Tell, Visit, Workshop, stoppable

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concept_edit.pictures import contact_sheet, stacked, write_png
 from concept_edit.recipe import Moderate, normal
 from ui.edit import fitting
 from ui.painting import Shot, painted
@@ -104,42 +105,21 @@ def _rows(model: OpenedModel, version: Version, wanted: Wanted) -> list[tuple[st
     return [(group, shot, veil) for (group, shot, _), veil in zip(rows, veiled, strict=True)]
 
 
-def joined(pair: Pair, side: int = 160, gap: int = 4) -> Image:
+def joined(pair: Pair, side: int = 160) -> Image:
     """Before and after side by side, each `side` pixels wide."""
-    from PIL import Image
-
-    sheet = Image.new("RGB", (2 * side + gap, side), "white")
-    for place, image in enumerate((pair.before, pair.after)):
-        sheet.paste(image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), (place * (side + gap), 0))
-    return sheet
+    return contact_sheet((pair.before, pair.after), columns=2, side=side, gap=4)
 
 
 def save_sheet(pairs: Sequence[Pair], version: Version, path: Path) -> Path:
     """All pairs as one PNG with captions; prompts, seeds and recipe are in its text fields too."""
-    from PIL import Image, ImageDraw, ImageFont
-    from PIL.PngImagePlugin import PngInfo
-
-    columns, side, pad, line = 3, 160, 10, 18
-    tiles = [(GROUPS[name], [p for p in pairs if p.group == name]) for name in GROUPS]
-    rows = sum(1 + -(-len(found) // columns) for _, found in tiles if found)
-    width, cell = columns * (2 * side + 4 + pad) + pad, side + line + pad
-    sheet = Image.new("RGB", (width, rows * cell), "white")
-    draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(12), 0
-    for title, found in tiles:
-        if not found:
-            continue
-        draw.text(
-            (pad, top + cell - 2 * line), f"{title}: before, after", fill="black", font=ImageFont.load_default(18)
-        )
-        top += cell
-        for index, pair in enumerate(found):
-            left, upper = pad + index % columns * (2 * side + 4 + pad), top + index // columns * cell
-            sheet.paste(joined(pair, side), (left, upper))
-            draw.text((left, upper + side + 2), pair.caption[:60], fill="#444444", font=font)
-        top += -(-len(found) // columns) * cell
-    about = PngInfo()
-    about.add_itxt("prompts", "\n".join(pair.caption for pair in pairs))
-    about.add_itxt("recipe", version.edit.recipe.to_yaml())
-    about.add_itxt("model", f"{version.model}, strength {version.strength:g}")
-    sheet.save(path, "PNG", pnginfo=about)
+    sheets = []
+    for name, title in GROUPS.items():
+        found = [pair for pair in pairs if pair.group == name]
+        if found:
+            tiles, captions = [joined(pair) for pair in found], [pair.caption[:50] for pair in found]
+            head = f"{title}: before, after"
+            sheets.append(contact_sheet(tiles, columns=3, gap=10, title=head, captions=captions))
+    about = {"prompts": "\n".join(pair.caption for pair in pairs), "recipe": version.edit.recipe.to_yaml()}
+    about["model"] = f"{version.model}, strength {version.strength:g}"
+    write_png(path, stacked(sheets), about)
     return path

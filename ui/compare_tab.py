@@ -7,12 +7,12 @@ from typing import Any
 
 import gradio as gr
 
+from styles.seeds import seeds_of
 from ui import compare as handlers
 from ui.compare import GROUPS, MOST, Pair, Wanted, joined, save_sheet
 from ui.look import empty
 from ui.painting import shot_of
 from ui.parts import LANE, LIGHT, enlarged, note, says, trouble
-from ui.seeds import seeds_of
 from ui.session import Visit, Workshop
 
 HINTS = {

@@ -185,7 +185,7 @@ def title(recipe: Recipe) -> str:
     return words if len(words) <= _TITLE else f"{words[: _TITLE - 1]}…"
 
 
-_VERBS = {"Erase": "erase", "Moderate": "moderate", "Debias": "balance"}
+_VERBS = {"Erase": "erase", "Moderate": "moderate", "Debias": "balance", "Steer": "steer"}
 
 
 def effect(diagnosis: Diagnosis) -> list[list[str]]:

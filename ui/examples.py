@@ -41,7 +41,7 @@ def _moderated() -> Recipe:
 
 def _balanced(profession: str) -> Recipe:
     balance = Debias(profession, across={"man": 0.5, "woman": 0.5})
-    return Recipe(edits=(balance,), preserve=kept(profession))
+    return Recipe(edits=(balance,), preserve=kept(profession), method="uce")
 
 
 def suggested(change: str, concept: str) -> tuple[str, str]:

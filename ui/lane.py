@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ui.session import Visit
+    from ui.visit import Visit
 
 _LOOK = 0.1
 """Seconds between two looks of a waiting visitor at the stop button."""

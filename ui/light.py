@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 
 import styles
+from styles.seeds import seeds_of
 from ui.marks import SIDE, SMALL, Picture, enlarged, layer, mask_file, painted, side_by_side
 from ui.painter import held
-from ui.seeds import seeds_of
 from ui.session import EMBEDDED, News, Stopped, Tell, Visit, Workshop
 
 if TYPE_CHECKING:

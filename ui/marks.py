@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from concept_edit.pictures import contact_sheet
 from ui.painter import mark_of
 
 Picture = Image.Image
@@ -70,10 +71,7 @@ def enlarged(picture: Picture, side: int) -> Picture:
 
 def side_by_side(pair: Sequence[Picture]) -> Picture:
     """Pictures in a row with a thin gap."""
-    sheet = Image.new("RGB", (len(pair) * SMALL + (len(pair) - 1) * 4, SMALL), "white")
-    for i, picture in enumerate(pair):
-        sheet.paste(enlarged(picture, SMALL), (i * (SMALL + 4), 0))
-    return sheet
+    return contact_sheet(pair, columns=len(pair), side=SMALL, gap=4)
 
 
 def as_html(picture: Picture, alt: str) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from concept_edit.recipe import Debias, Erase, Moderate, Recipe, explain, normal
+from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer, explain, normal
 
 HEAD = ("change", "concept", "instead", "weight", "wordings")
 """Columns: what to do, the word or phrase, what to paint instead (or the shares), weight, further prompts by ';'."""
-CHANGES = ("erase", "moderate", "balance", "keep")
+CHANGES = ("erase", "moderate", "balance", "steer", "keep")
 MOST_ROWS = 2000
 """Rows the page takes; longer lists are for the command line."""
 
-AnyEdit = Erase | Moderate | Debias
+AnyEdit = Erase | Moderate | Debias | Steer
 
 
 def rows_of(recipe: Recipe) -> list[list[str]]:
@@ -29,6 +29,8 @@ def _row(edit: AnyEdit) -> list[str]:
     if isinstance(edit, Debias):
         shares = ", ".join(f"{name} {100 * share:g} %" for name, share in edit.across.items())
         return ["balance", edit.concept, shares, weight, wordings]
+    if isinstance(edit, Steer):
+        return ["steer", edit.concept, "; ".join(part for part in (edit.towards, edit.away) if part), weight, wordings]
     if isinstance(edit, Erase):
         return ["erase", edit.concept, edit.guide, weight, wordings]
     return ["moderate", edit.concept, "", weight, wordings]
@@ -79,6 +81,10 @@ def _edit(row: Sequence[str], known: AnyEdit | None) -> AnyEdit:
             aims = known.aims if known.wordings == more else None
             return replace(known, weight=heavy, wordings=more, aims=aims)
         return Debias(concept, across=across, weight=heavy, wordings=more)
+    if change == "steer":
+        towards, _, away = (part.strip() for part in instead.partition(";"))
+        span = {"range": known.range} if isinstance(known, Steer) else {}
+        return Steer(concept, towards=towards, away=away, weight=heavy, wordings=more, **span)
     raise ValueError(f"'{change}' is no change; write {', '.join(CHANGES[:-1])} or {CHANGES[-1]}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from concept_edit.evaluation.page import listing, page, paragraph, report_sections, section, table, verbatim
+from concept_edit.evaluation.page import listing, page, paragraph, section, table, verbatim
+from concept_edit.evaluation.report import report_sections
 from concept_edit.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def audit_page(manifest: Mapping[str, Any], name: str, report: Report | None, di
     parts = [
         section("Decision", *_decision(manifest)),
         section("Identity", table(("what", "value"), _identity(manifest, name))),
-        section("Recipe, verbatim", verbatim(Recipe.model_validate(manifest["edit"]["recipe"]).to_yaml())),
+        section("Recipe, verbatim", verbatim(Recipe.stored(manifest["edit"]["recipe"]).to_yaml())),
         section("Changed matrices", *_changed(manifest)),
         section("Diagnosis, without pictures", _diagnosis(diagnosis)),
         *measured,

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import concept_edit
+from concept_edit.answer.digests import factor_digests
 from concept_edit.edit import FORMAT, Edit, solve
 from concept_edit.files import read_tensors, replace_file, write_tensors
-from concept_edit.identity import canonical, digest, factor_digests, tensor_digest
+from concept_edit.identity import canonical, digest, tensor_digest
 from concept_edit.models.contract import Model
 from concept_edit.prompts.corpus import Corpus
+from concept_edit.version import __version__
 
 if TYPE_CHECKING:
     from concept_edit.diagnose import Diagnosis
@@ -122,7 +123,7 @@ def write_release(
         raise ValueError(f"{root / HISTORY} was touched ({broken[0]}); release into a new folder")
     manifest = {
         "format": MANIFEST_FORMAT,
-        "toolkit": concept_edit.__version__,
+        "toolkit": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "parent": known[-1]["manifest"] if known else None,
         "decision": {"text": decided.text, "reviewers": decided.reviewers, "barred": decided.barred},

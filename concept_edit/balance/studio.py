@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from concept_edit.answer.digests import edit_digest
 from concept_edit.edit import Edit
 from concept_edit.evaluation.folder import RunFolder, paint_missing
 from concept_edit.evaluation.instruments import Labeller, named
 from concept_edit.evaluation.rows import Row
 from concept_edit.evaluation.run import Settings
-from concept_edit.identity import edit_digest, matrices_digest
+from concept_edit.identity import matrices_digest
 from concept_edit.models.contract import Model
 
 if TYPE_CHECKING:

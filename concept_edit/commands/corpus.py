@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import concept_edit as ce
+from concept_edit.commands.options import Device, ModelName, Quiet
 from concept_edit.files import check_writable
 
 
@@ -22,15 +23,13 @@ def corpus(
         typer.Argument(help="Captions: a text file or a CSV. With --merge: corpus files.", show_default=False),
     ],
     *,
-    model: Annotated[
-        str, typer.Option("--model", help="demo, a hub id, a diffusers folder or a .safetensors.")
-    ] = "demo",
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    model: ModelName = "demo",
+    device: Device = "cpu",
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; an unfinished one is gone on with.")],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many captions.")] = None,
     shard: Annotated[str | None, typer.Option("--shard", help="i/n: this machine's share of the captions.")] = None,
     merge: Annotated[bool, typer.Option("--merge", help="Add up corpus files of several shards.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read captions through a text encoder into a corpus file. Ctrl-C and start again: it goes on where it was.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from concept_edit.commands.options import AsJson, Companion, Device, Dtype, EditFile, Force, Naming, Quiet, named_values
+from concept_edit.commands.telling import print_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,22 +19,12 @@ if TYPE_CHECKING:
     from concept_edit.models.opened import OpenedModel
 
 Kind = Literal["lora", "checkpoint", "kv", "diffusers", "hub"]
-EditFile = Annotated[Path, typer.Argument(help="An edit file.", show_default=False)]
 DumpFile = Annotated[Path, typer.Argument(help="A partial checkpoint of UCE or ESD, .safetensors.", show_default=False)]
 As = Annotated[Kind, typer.Option("--as", help="What to write; hub: a folder with a model card, for the hub.")]
 Models = Annotated[
     list[str], typer.Option("--model", help="demo, hub id, folder or .safetensors; repeat it for several models.")
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="What to write; with several models or files, a folder.")]
-Companion = Annotated[
-    str | None, typer.Option("--companion", help="Diffusers folder or hub id with what a single file lacks.")
-]
-Naming = Annotated[
-    Literal["kohya", "peft"], typer.Option("--naming", help="LoRA names: kohya for web UIs, peft for diffusers.")
-]
-Dtype = Annotated[
-    Literal["fp32", "fp16", "bf16"] | None, typer.Option("--dtype", help="Precision of LoRA (fp16) and K/V (fp32).")
-]
 Rank = Annotated[int | None, typer.Option("--rank", help="LoRA rank; exact when left out.")]
 Energy = Annotated[float | None, typer.Option("--energy", help="Share of the change to keep, e.g. 0.999.")]
 Tolerance = Annotated[float, typer.Option("--tolerance", help="Largest relative error a LoRA may have.")]
@@ -46,10 +38,6 @@ Upload = Annotated[bool, typer.Option("--upload", help="With --as hub: upload to
 Keys = Annotated[
     str, typer.Option("--keys", help="For a checkpoint of a release: who must have signed, 'ada=ada.pub; ben=ben.pub'.")
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +100,6 @@ def export_command(
     Several --model take the same edit, when they share its text encoder; one that fails does not stop the others.
     """
     import concept_edit as ce
-    from concept_edit.commands.evaluate import named_values
 
     named = tuple(part.strip() for part in concepts.split(";") if part.strip())
     many = len(model) > 1 or per_concept
@@ -132,7 +119,7 @@ def export_command(
         if not as_json:
             _tell(results, name, quiet)
     if as_json:
-        typer.echo(json.dumps({"written": results}, ensure_ascii=False, indent=2, default=str))
+        print_json({"written": results})
     failed = sum("failed" in facts for facts in results)
     if failed:
         typer.echo(f"error: {failed} of {len(model)} models failed", err=True)
@@ -272,7 +259,7 @@ def import_command(
     else:
         found.edit.save(target)
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=2, default=str))
+        print_json(facts)
     elif not quiet:
         ranks = ", ".join(f"{stream} rank {number}" for stream, number in found.ranks.items())
         typer.echo(f"{target}: {found.matrices} matrices; {ranks}; one edit misses {found.residual:.2%} of the change")

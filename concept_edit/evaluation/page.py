@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from concept_edit.evaluation.report import Pair, Report
+    from concept_edit.evaluation.pairs import Pair
 
 _STYLE = """
 :root{color-scheme:light dark}
@@ -66,25 +66,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def grid(pairs: Sequence[Pair], notes: dict[int, str] | None = None) -> str:
     """Before and after side by side; what is blurred shows when clicked, or with the space key."""
     return f"<div class=grid>{''.join(_figure(pair, (notes or {}).get(i, '')) for i, pair in enumerate(pairs))}</div>"
-
-
-def report_sections(report: Report) -> list[str]:
-    """The parts of a page that an evaluation fills."""
-    from concept_edit.evaluation.report import cells
-
-    head = ("measured", "on", "when", "value", "95 % interval", "n", "by")
-    about = [f"{report.rows} pairs of pictures at equal seeds.", f"Share of the rows: {report.share}."]
-    about += [f"{kind}: {name}" for kind, name in report.instruments.items()]
-    found = [section("Measured", listing(about), table(head, [cells(figure) for figure in report.figures]))]
-    shown = {pair.row: pair for pair in report.pictures}
-    worst = [(shown[row], what) for row, what in report.worst if row in shown]
-    lost = grid([pair for pair, _ in worst], {i: what for i, (_, what) in enumerate(worst)}) if worst else ""
-    found.append(section("Worst losses among what should have stayed", lost))
-    for group in dict.fromkeys(pair.row.group for pair in report.pictures):
-        found.append(section(f"Before and after: {group}", grid([p for p in report.pictures if p.row.group == group])))
-    if report.barred:
-        found.append(section("Not shown", paragraph(f"Pictures of {', '.join(report.barred)} are barred.")))
-    return found
 
 
 def _figure(pair: Pair, note: str) -> str:

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from concept_edit.evaluation.folder import RunFolder
 from concept_edit.evaluation.intervals import Figure
+from concept_edit.evaluation.page import grid, listing, page, paragraph, section, table
+from concept_edit.evaluation.pairs import Pair
 from concept_edit.evaluation.rows import Row
 from concept_edit.files import replace_file
-from concept_edit.recipe import Moderate, Recipe, normal
-
-_SHOWN = 12
-"""Pairs of pictures shown of each group."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Pictures of one row before and after, as PNG."""
-
-    row: Row
-    before: bytes
-    after: bytes
-    blurred: bool
-    """Whether a page hides it until it is clicked: pictures of moderated concepts."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +68,6 @@ class Report:
 
     def to_html(self) -> str:
         """One page: no script, no outside request."""
-        from concept_edit.evaluation.page import page, report_sections
-
         return page(f"What the edit did to {self.model}", report_sections(self))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -111,24 +94,21 @@ def cells(figure: Figure) -> tuple[str, ...]:
     return (figure.name, figure.group, figure.side, f"{figure.value:.3f}", interval, str(figure.n), by)
 
 
-def picture_pairs(folder: RunFolder, rows: Sequence[Row], worst: Sequence[Row], recipe: Recipe) -> tuple[Pair, ...]:
-    """The first rows of each group and the worst losses, with their pictures."""
-    taken: dict[Row, None] = {}
-    for group in dict.fromkeys(row.group for row in rows):
-        taken |= dict.fromkeys([row for row in rows if row.group == group][:_SHOWN])
-    moderated = {normal(edit.concept) for edit in recipe.edits if isinstance(edit, Moderate)}
-    found = []
-    for row in [*taken, *(row for row in worst if row not in taken)]:
-        before, after = folder.load("before", row), folder.load("after", row)
-        if before is not None and after is not None:
-            found.append(Pair(row, _png(before), _png(after), normal(row.subject) in moderated))
-    return tuple(found)
-
-
-def _png(image: Any) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+def report_sections(report: Report) -> list[str]:
+    """The parts of a page that an evaluation fills."""
+    head = ("measured", "on", "when", "value", "95 % interval", "n", "by")
+    about = [f"{report.rows} pairs of pictures at equal seeds.", f"Share of the rows: {report.share}."]
+    about += [f"{kind}: {name}" for kind, name in report.instruments.items()]
+    found = [section("Measured", listing(about), table(head, [cells(figure) for figure in report.figures]))]
+    shown = {pair.row: pair for pair in report.pictures}
+    worst = [(shown[row], what) for row, what in report.worst if row in shown]
+    lost = grid([pair for pair, _ in worst], {i: what for i, (_, what) in enumerate(worst)}) if worst else ""
+    found.append(section("Worst losses among what should have stayed", lost))
+    for group in dict.fromkeys(pair.row.group for pair in report.pictures):
+        found.append(section(f"Before and after: {group}", grid([p for p in report.pictures if p.row.group == group])))
+    if report.barred:
+        found.append(section("Not shown", paragraph(f"Pictures of {', '.join(report.barred)} are barred.")))
+    return found
 
 
 def _finite(plain: dict[str, Any]) -> dict[str, Any]:

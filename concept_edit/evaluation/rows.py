@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
@@ -10,10 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from concept_edit.reading.lists import csv_table, named
+from concept_edit.reading.plain import read_text, short
+
 GROUPS = ("edited", "near", "unrelated", "balanced")
 """Prompts of changed concepts, of their neighbours, of anything else, and of concepts to balance."""
 _SEEDS = ("evaluation_seed", "sd_seed", "seed")
 _CONCEPTS = ("concept", "class", "artist")
+_MOST = 1 << 28
+"""Bytes of a file of prompts: a million of them."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +59,25 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
         OSError: the file cannot be read.
     """
     name = Path(path).name
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        columns = [column for column in reader.fieldnames or () if column]
-        seed = next((column for column in _SEEDS if column in columns), None)
-        if "prompt" not in columns or seed is None:
-            raise ValueError(
-                f"{name}: expected the columns prompt and evaluation_seed, found {', '.join(columns) or 'nothing'}"
-            )
-        concept = next((column for column in _CONCEPTS if column in columns), "")
-        rows = [_row(record, seed, concept, f"{name}, line {reader.line_num}") for record in reader]
+    columns, records = csv_table(read_text(path, most=_MOST), name)
+    seed = next((column for column in _SEEDS if column in columns), None)
+    if "prompt" not in columns or seed is None:
+        raise ValueError(f"{name}: expected the columns prompt and evaluation_seed, found {named(columns)}")
+    concept = next((column for column in _CONCEPTS if column in columns), "")
+    rows = [_row(record, seed, concept, f"{name}, line {line}") for line, record in records]
     if not rows:
         raise ValueError(f"{name} has no rows; write one prompt a line")
     return rows
 
 
-def _row(record: Mapping[str, str | None], seed: str, concept: str, where: str) -> Row:
+def _row(record: Mapping[str, str], seed: str, concept: str, where: str) -> Row:
     text, group = (record.get(seed) or "").strip(), (record.get("group") or "").strip() or "unrelated"
     if group not in GROUPS:
-        raise ValueError(f"{where}: the group {group!r} is none of {', '.join(GROUPS)}")
+        raise ValueError(f"{where}: the group {short(group)} is none of {', '.join(GROUPS)}")
     try:
         number = int(float(text)) if re.fullmatch(r"\d+\.0+", text) else int(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: the seed {text!r} is no whole number") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: the seed {short(text)} is no whole number") from error
     if number < 0:
         raise ValueError(f"{where}: the seed {number} is below 0")
     named = (record.get(concept) or "").strip() if concept else ""

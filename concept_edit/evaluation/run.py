@@ -15,18 +15,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import concept_edit
+from concept_edit.answer.digests import edit_digest
 from concept_edit.edit import Edit
 from concept_edit.evaluation.folder import RunFolder, paint_missing
 from concept_edit.evaluation.instruments import Instruments, embedded_instruments
 from concept_edit.evaluation.measure import Distance, Measured, figures, measure, regressions
+from concept_edit.evaluation.pairs import picture_pairs
 from concept_edit.evaluation.processes import Share, my_share
-from concept_edit.evaluation.report import Report, picture_pairs
+from concept_edit.evaluation.report import Report
 from concept_edit.evaluation.rows import Row, read_rows
 from concept_edit.evaluation.sets import choose_rows
-from concept_edit.identity import edit_digest, matrices_digest
+from concept_edit.identity import matrices_digest
 from concept_edit.models.contract import Model
 from concept_edit.recipe import normal
+from concept_edit.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -133,7 +135,7 @@ class _Run:
             worst=worst,
             pictures=picture_pairs(self.folder, shown, [row for row, _ in worst], self.edit.recipe),
             barred=tuple(barred),
-            toolkit=concept_edit.__version__,
+            toolkit=__version__,
         )
 
     def _painted(self, prompts: list[str], seeds: list[int]) -> list[Image]:

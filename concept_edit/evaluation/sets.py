@@ -16,7 +16,7 @@ from torch import Tensor
 
 from concept_edit.evaluation.rows import Row
 from concept_edit.models.contract import Model
-from concept_edit.recipe import Debias, Recipe, normal
+from concept_edit.recipe import Recipe, normal
 
 TEMPLATES = ("a photo of {}", "a picture of {}", "an image of {}")
 """How a concept is asked for where its recipe says no wordings."""
@@ -45,8 +45,8 @@ def choose_rows(model: Model, recipe: Recipe, *, per_set: int = 24, seeds: Seque
 
     Every changed concept has at least one prompt, so the first set may be larger.
     """
-    changed = [_subject(model, edit.concept, _worded(edit)) for edit in recipe.edits if not isinstance(edit, Debias)]
-    balanced = [_subject(model, edit.concept, ROLES) for edit in recipe.edits if isinstance(edit, Debias)]
+    changed = [_subject(model, edit.concept, _worded(edit)) for edit in recipe.edits if not edit.stays]
+    balanced = [_subject(model, edit.concept, ROLES) for edit in recipe.edits if edit.stays]
     names = {normal(name) for name in recipe.concepts}
     pool = [subject for subject in _pool(model, recipe) if not _mentions(subject.word, names)]
     near, far = _by_distance(model, [s.word for s in (*changed, *balanced)], pool)

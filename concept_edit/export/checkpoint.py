@@ -15,10 +15,11 @@ from torch import Tensor
 
 from concept_edit.edit import Edit
 from concept_edit.export.raw import Entry, entries, patched_copy
-from concept_edit.export.target import check_room, free_file, free_folder, part_name
+from concept_edit.export.target import check_room, free_file, free_folder
 from concept_edit.memory.solve import change
 from concept_edit.models.contract import Model, Site
 from concept_edit.models.files.names import UNET_PREFIX
+from concept_edit.unfinished import part_name, sweep
 
 _LEFT_OUT = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 """Files of a folder that may hold a copy of the unedited weights in another format."""
@@ -87,6 +88,7 @@ def _changed(site: Site, read: Callable[[Tensor], Tensor], strength: float) -> C
 def _whole_or_not(target: Path) -> Iterator[Path]:
     """A temporary name beside `target`, renamed at the end; removed after any failure, so that `target` stays."""
     part = part_name(target)
+    sweep(target.parent)
     try:
         yield part
         if target.is_dir():

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import concept_edit
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, dense_pair, pairs_of
 from concept_edit.export.lora import LoraOptions, WrittenLora, write_lora
@@ -25,6 +24,7 @@ from concept_edit.models.contract import Model, Site
 from concept_edit.models.files.names import UNET_PREFIX, diffusers_name
 from concept_edit.models.files.weights_files import Weights, one_file
 from concept_edit.recipe import Recipe
+from concept_edit.version import __version__
 
 TOLERANCE = 0.05
 """Share of the change that one edit may miss for the file to count as one edit."""
@@ -189,7 +189,7 @@ def _leftover(size: float, s: Tensor, freedom: int, width: int) -> float:
 
 def _edit(model: Model, fits: Mapping[str, Factors], found: Mapping[Site, str]) -> Edit:
     everything = len(found) == len(model.sites)
-    recipe = Recipe() if everything else Recipe(layers=tuple(sorted(site.name for site in found)))
+    recipe = Recipe(method="uce", layers=() if everything else tuple(sorted(site.name for site in found)))
     factors = {stream: factor.float() for stream, factor in fits.items()}
     counts: dict[str, tuple[int, ...] | None] = dict.fromkeys(factors)
-    return Edit(recipe, factors, counts, model.name, model.fingerprint, None, concept_edit.__version__)
+    return Edit(recipe, factors, counts, model.name, model.fingerprint, None, __version__)

@@ -7,11 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import concept_edit
 from concept_edit.edit import Edit
 from concept_edit.export.target import check_room, free_file, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
+from concept_edit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def export_kv(
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name} is too large for {dtype}; write fp32 or bf16")
-    about = {"toolkit": concept_edit.__version__, "recipe": json.loads(edit.recipe.compact()), "model": model.name}
+    about = {"toolkit": __version__, "recipe": json.loads(edit.recipe.compact()), "model": model.name}
     data = save(tensors, metadata={"format": "pt", "concept_edit": json.dumps(about, ensure_ascii=False)})
     check_room(target, len(data))
     replace_file(target, data)

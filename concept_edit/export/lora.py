@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-import concept_edit
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, energy_rank, exact_rank, pairs_of, relative_error
-from concept_edit.export.target import check_room, free_file, free_folder, part_name, precision
+from concept_edit.export.target import check_room, free_file, free_folder, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
+from concept_edit.models.families import Family
 from concept_edit.models.files.names import original_name
+from concept_edit.unfinished import part_name, sweep
+from concept_edit.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,6 +55,11 @@ _LABELS = {
     "sd3": _Labels("sd3", "stable-diffusion-3-medium/lora", "SD3", kohya=False),
     "flux": _Labels("flux1", "flux-1-dev/lora", "Flux", kohya=False),
 }
+
+
+def _labels(family: Family) -> _Labels:
+    """A family of transformers has one naming, that diffusers and ComfyUI share, and needs no label of its own."""
+    return _LABELS.get(family.name) or _Labels(family.name, f"{family.name}/lora", family.title, kohya=False)
 
 
 @dataclass(frozen=True)
@@ -200,7 +207,7 @@ def _answer(
     error = math.sqrt(float((errors.square() * squares).sum() / squares.sum().clamp_min(1e-300)))
     return WrittenLora(
         path=target,
-        naming=options.naming if _LABELS[model.family.name].kohya else "transformer",
+        naming=options.naming if _labels(model.family).kohya else "transformer",
         dtype=options.dtype,
         rank=ranks[0],
         exact_rank=ranks[1],
@@ -220,16 +227,16 @@ def _notes(model: Model, naming: str, lora: int, whole: int) -> tuple[str, ...]:
             f"the LoRA takes {lora / 1e6:.1f} MB and the edited matrices themselves {whole / 1e6:.1f} MB: "
             "a K/V file or a checkpoint is smaller, or give a smaller rank"
         )
-    if naming == "kohya" and not _LABELS[model.family.name].kohya:
+    if naming == "kohya" and not _labels(model.family).kohya:
         notes.append(f"{model.family.title} has one LoRA naming (transformer.), which was written")
-    if naming == "peft" and _LABELS[model.family.name].kohya:
+    if naming == "peft" and _labels(model.family).kohya:
         notes.append("ComfyUI and A1111 do not read this naming; write kohya for them")
     return tuple(notes)
 
 
 def lora_key(name: str, model: Model, naming: str) -> str:
     """The layer name a LoRA file uses for the matrix `name`, without `.lora_...`."""
-    labels, path = _LABELS[model.family.name], name.removesuffix(".weight")
+    labels, path = _labels(model.family), name.removesuffix(".weight")
     if naming == "peft" or not labels.kohya:
         return f"{model.family.denoiser}.{path}"
     if labels.sgm:
@@ -239,7 +246,7 @@ def lora_key(name: str, model: Model, naming: str) -> str:
 
 def _named(sides: Mapping[str, tuple[Tensor, Tensor]], model: Model, naming: str, rank: int) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    kohya = naming == "kohya" and _LABELS[model.family.name].kohya
+    kohya = naming == "kohya" and _labels(model.family).kohya
     for name, (up, down) in sides.items():
         key = lora_key(name, model, naming)
         tensors |= {f"{key}.{'lora_down' if kohya else 'lora_A'}.weight": down}
@@ -251,8 +258,8 @@ def _named(sides: Mapping[str, tuple[Tensor, Tensor]], model: Model, naming: str
 
 def _metadata(model: Model, answer: WrittenLora, about: Mapping[str, Any], licence: str) -> dict[str, str]:
     """What A1111 sorts by, the model specification's fields, and one key of ours."""
-    labels = _LABELS[model.family.name]
-    ours = {"toolkit": concept_edit.__version__, **about, "rank": answer.rank, "exact_rank": answer.exact_rank}
+    labels = _labels(model.family)
+    ours = {"toolkit": __version__, **about, "rank": answer.rank, "exact_rank": answer.exact_rank}
     ours |= {"error": answer.error, "worst_error": answer.worst_error, "notes": answer.notes}
     fields = {
         "ss_base_model_version": labels.base,
@@ -290,6 +297,7 @@ def _write_peft_folder(
         tensors |= {f"base_model.model.{paths[name]}.lora_A.weight": down}
         tensors |= {f"base_model.model.{paths[name]}.lora_B.weight": up}
     part = part_name(target)
+    sweep(target.parent)
     part.mkdir()
     _write_file(part / "adapter_model.safetensors", tensors, {"format": "pt"} | dict(about))
     replace_file(part / "adapter_config.json", json.dumps(config, indent=2).encode())
@@ -306,7 +314,7 @@ def _write_extras(
     if sidecar:
         note: dict[str, Any] = {
             "description": f"Concept edit: {', '.join(concepts)}",
-            "sd version": _LABELS[model.family.name].a1111,
+            "sd version": _labels(model.family).a1111,
             "activation text": "",
             "preferred weight": 1.0,
             "notes": json.dumps({key: str(value) for key, value in asdict(answer).items()}),

@@ -58,8 +58,3 @@ def check_room(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < size:
         raise OSError(f"{target} needs {size / 1e6:,.0f} MB and the disk has {free / 1e6:,.0f} MB free; make room")
-
-
-def part_name(target: Path) -> Path:
-    """The temporary name a file or folder is written under, in the same folder, before it is renamed."""
-    return target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -25,8 +25,9 @@ from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 from concept_edit.memory.hard import MatrixFactors, Memory, Mode, rewrite_matrix
 from concept_edit.memory.verbs import Change, changed, write
+from concept_edit.reading.kinds import FACTS
 
-FORMAT = "concept-edit facts 1"
+FORMAT = FACTS
 _PARTS = ("keys", "reach", "wanted")
 
 

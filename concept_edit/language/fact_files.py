@@ -29,7 +29,11 @@ import yaml
 
 from concept_edit.files import replace_file
 from concept_edit.language.facts import Fact, with_neighbours
+from concept_edit.reading.plain import parse_json, read_text
+from concept_edit.reading.yaml_text import read_yaml
 
+_MOST = 256 << 20
+"""Bytes of a file of facts; CounterFact has 45 MB."""
 _OWN = ("subject", "prompt", "new", "old", "paraphrases", "neighbours", "generation", "references", "essence")
 
 
@@ -43,11 +47,11 @@ def read_facts(path: str | os.PathLike[str], *, most: int | None = None, seed: i
         OSError: the file cannot be read.
     """
     source = Path(path)
-    text = source.read_text(encoding="utf-8-sig")
+    text = read_text(source, most=_MOST)
     try:
         data = _parse(source, text)
         found = _relation(data, seed) if isinstance(data, Mapping) and "samples" in data else _rows(data, seed)
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no file of facts ({error}); see concept_edit.language.fact_files") from error
     return found[:most]
 
@@ -81,11 +85,14 @@ def _parse(path: Path, text: str) -> Any:
         return list(csv.DictReader(StringIO(text)))
     if kind in (".json", ".jsonl"):
         try:
-            return json.loads(text)
-        except json.JSONDecodeError:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return parse_json(text, path.name, most=_MOST)
+        except ValueError:
+            lines = [line for line in text.splitlines() if line.strip()]
+            if len(lines) < 2:
+                raise
+            return [parse_json(line, f"line {n} of {path.name}") for n, line in enumerate(lines, start=1)]
     if kind in (".yaml", ".yml"):
-        return yaml.safe_load(text)
+        return read_yaml(text, path.name)[0]
     raise ValueError(f"{kind or 'no ending'} is not .yaml, .json, .jsonl or .csv")
 
 

@@ -83,13 +83,13 @@ def _texts(given: Any, name: str) -> tuple[str, ...]:
     return texts
 
 
-def check_facts(facts: Iterable[Fact]) -> tuple[Fact, ...]:
+def check_facts(facts: Fact | Iterable[Fact]) -> tuple[Fact, ...]:
     """Refuse none at all, and two answers to one question.
 
     Raises:
         ValueError: as said; the two answers are named.
     """
-    held = tuple([facts] if isinstance(facts, Fact) else facts)
+    held = (facts,) if isinstance(facts, Fact) else tuple(facts)
     if not held:
         raise ValueError("there are no facts; give at least one")
     asked: dict[str, str] = {}

@@ -22,8 +22,7 @@ from concept_edit.language.model import LanguageModel
 from concept_edit.language.states import states
 from concept_edit.language.tokens import Tokens
 from concept_edit.memory.moments import Moment, condition, shrink
-
-_FORMAT = "concept-edit keys 1"
+from concept_edit.reading.kinds import KEYS
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +85,8 @@ class KeyStatistics:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file bound to the model; the old one stays until the new one is whole."""
-        header = {"format": _FORMAT, "tokens": self.tokens, "shrinkage": self.shrinkage, "corpus": self.corpus}
-        header |= {"model": self.model, "fingerprint": self.fingerprint}
+        header = {"format": KEYS, "tokens": self.tokens, "shrinkage": self.shrinkage, "corpus": self.corpus}
+        header |= {"model": self.model, "fingerprint": self.fingerprint, "layers": list(self.layers)}
         write_tensors(path, {f"layer.{n}": moment for n, moment in self.moments.items()}, header)
 
     @classmethod
@@ -97,7 +96,7 @@ class KeyStatistics:
         Raises:
             ValueError: not such a file, or a truncated one.
         """
-        tensors, header = read_tensors(path, _FORMAT)
+        tensors, header = read_tensors(path, KEYS)
         moments = {int(name.removeprefix("layer.")): value for name, value in tensors.items()}
         held = {layer: moments[layer] for layer in sorted(moments)}
         return cls(held, *(header[key] for key in ("tokens", "shrinkage", "model", "fingerprint", "corpus")))

@@ -14,6 +14,7 @@ import torch
 
 from concept_edit.language.model import LanguageModel
 from concept_edit.models.placement import placement
+from concept_edit.unfinished import part_name
 
 _DEMO = Path(__file__).parent.parent / "demo" / "language"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -104,7 +105,7 @@ def _smollm2() -> Path:
 def _unpack(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = part_name(folder)
     with quiet(), redirect_stderr(StringIO()):  # the reader of GGUF draws a bar of its own
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
         read = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF, dtype=torch.float32)

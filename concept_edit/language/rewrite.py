@@ -17,7 +17,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-import concept_edit
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact, check_facts
@@ -36,11 +35,12 @@ from concept_edit.memory.hard import (
     whiten,
 )
 from concept_edit.memory.verbs import restore
+from concept_edit.version import __version__
 
 Method = Literal["rome", "memit", "null", "ft"]
 _OWN_TOKENS = 20_000
 """Tokens the model says itself where no statistics are given."""
-_LAYERS = {"rome": 1, "ft": 1, "memit": 3, "null": 3}
+LAYERS = {"rome": 1, "ft": 1, "memit": 3, "null": 3}
 """How many layers are taken from a trace."""
 
 
@@ -138,7 +138,7 @@ def _edit(
     mode: Mode | None = None,
     memories: dict[str, Memory] | None = None,
 ) -> FactEdit:
-    about = {"mode": mode, "memories": memories or {}, "toolkit": concept_edit.__version__, "notes": notes}
+    about = {"mode": mode, "memories": memories or {}, "toolkit": __version__, "notes": notes}
     return FactEdit(facts, method, layers, factors, lm.name, lm.fingerprint, **about)  # type: ignore[arg-type]
 
 
@@ -192,7 +192,7 @@ def _spread(
         for n, layer in enumerate(layers):
             keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
             now = subject_states(lm, [top], facts, [""])[top]
-            reach = _reach(keys, statistics.moment(layer), method, hold)
+            reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)
             memories[name] = Memory(keys, reach.float(), (goals - now) / (len(layers) - n))
             before[name] = weights[name].detach().clone()
@@ -203,11 +203,11 @@ def _spread(
     return memories, found.losses
 
 
-def _reach(keys: Tensor, moment: Tensor, method: str, hold: Hold) -> Tensor:
-    """C⁻¹ of each key, C in units of the keys themselves."""
+def _reach(keys: Tensor, statistics: KeyStatistics, layer: int, method: str, hold: Hold) -> Tensor:
+    """C⁻¹ of each key, C in units of the keys themselves. What is free, the moment says as it was counted."""
     if method == "memit":
-        return whiten(keys, hold.weight * len(moment) * moment)
-    basis = null_basis(moment, hold.threshold)
+        return whiten(keys, hold.weight * keys.shape[1] * statistics.moment(layer))
+    basis = null_basis(statistics.moments[layer], hold.threshold)
     free = (keys.double() @ basis).square().sum(dim=1).mean()
     return project(keys, basis, float(hold.ridge * free))
 
@@ -218,7 +218,7 @@ def _layers(
     if layers is None:
         from concept_edit.language.traced import traced_layers
 
-        return traced_layers(lm, facts, _LAYERS[method])
+        return traced_layers(lm, facts, LAYERS[method])
     chosen = tuple(sorted({lm.site("memory", layer).layer for layer in layers}))
     if not chosen or (method in ("rome", "ft") and len(chosen) != 1):
         wanted = "one layer" if method in ("rome", "ft") else "some layers"

@@ -1,25 +1,22 @@
-"""Which layers a rewrite should touch, when nobody says: those whose MLP carries the fact at its subject's last token."""
+"""Which layers to rewrite when nobody says: those whose MLP carries the fact at its subject's last token."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
+from concept_edit.search.trace import trace
 
-_TRACED = 5
-"""Facts that are traced; the layers named most often are taken."""
+_TRACED = 8
+"""Facts that are traced at most."""
 
 
 def traced_layers(lm: LanguageModel, facts: Sequence[Fact], count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """`count` layers, ascending, and a sentence that says where they come from."""
-    from concept_edit.search import trace
+    """`count` layers, ascending, and a sentence that says where they come from.
 
-    named: Counter[int] = Counter()
-    for fact in facts[:_TRACED]:
-        for rank, layer in enumerate(trace(lm, fact, kind="mlp").layers(count)):
-            named[layer] += count - rank
-    chosen = tuple(sorted(layer for layer, _ in named.most_common(count)))
-    told = ", ".join(map(str, chosen))
-    return chosen, (f"layers {told}: traced on {min(len(facts), _TRACED)} of {len(facts)} facts, MLPs at the subject",)
+    Raises:
+        ValueError: the model knows none of the first facts, so that there is nothing to trace.
+    """
+    found = trace(lm, list(facts[:_TRACED]), kind="mlp").layers(count)
+    return tuple(sorted(found)), (f"layers from the trace of {len(facts[:_TRACED])} facts: {found.why}",)

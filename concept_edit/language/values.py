@@ -177,11 +177,8 @@ def _lay_out(lm: LanguageModel, facts: Sequence[Fact], contexts: Sequence[str]) 
         columns = [c for c, (_, stop) in enumerate(tokens.spans[row]) if stop > begin] if begin else []
         places += [(row, column - 1) for column in columns] or [(row, tokens.lengths[row] - 1)]
         targets += [int(tokens.ids[row, column]) for column in columns] or [-1]
-    put = {"device": lm.device}
-    return _Rows(
-        tokens, torch.tensor(owner, **put), torch.tensor(subject, **put), torch.tensor(places, **put),
-        torch.tensor(targets, **put),
-    )  # fmt: skip
+    columns_ = (torch.tensor(column, device=lm.device) for column in (owner, subject, places, targets))
+    return _Rows(tokens, *columns_)
 
 
 def _still(rows: _Rows, active: Bool[Tensor, " facts"]) -> _Rows:

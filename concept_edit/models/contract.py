@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from concept_edit.models.families import Family
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+PREFIX, SUBJECT, SUFFIX, PADDING, NOTHING = range(5)
+"""What a row of text is; `NOTHING` where the denoiser hears no such row."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,23 @@ class Encoded:
     """Whether this stream is one pooled vector per prompt."""
     second_eos: Int[Tensor, " prompts"] | None = None
     """SD3 only: the EOS index of the T5 part, whose tokens follow CLIP's in `rows`."""
+    suffix: Int[Tensor, " prompts"] | None = None
+    """Rows of the template that follow the prompt's own tokens, from `eos` on. None: one, EOS itself."""
+    length: Int[Tensor, " prompts"] | None = None
+    """Rows that the denoiser hears; what follows them only fills the rectangle. None: all."""
+
+    @property
+    def kinds(self) -> Int[Tensor, "prompts tokens"]:
+        """What each row is: `PREFIX` (BOS, template), `SUBJECT`, `SUFFIX` (template, EOS), `PADDING` or `NOTHING`."""
+        places = torch.arange(self.rows.shape[1])[None]
+        ends = [self.eos] if self.second_eos is None else [self.eos, self.second_eos]
+        kinds = torch.full(self.rows.shape[:2], PREFIX)
+        for eos in ends:
+            after = torch.ones_like(eos) if self.suffix is None else self.suffix
+            kinds[places >= eos[:, None]] = SUFFIX
+            kinds[places >= (eos + after)[:, None]] = PADDING
+        kinds[self.subject] = SUBJECT
+        return kinds if self.length is None else kinds.masked_fill(places >= self.length[:, None], NOTHING)
 
 
 class Model(Protocol):

@@ -15,8 +15,9 @@ class Tower:
     encoder: str
     """Component name in the pipeline, e.g. `text_encoder_2`."""
     tokenizer: str
-    kind: Literal["clip", "clip_projection", "t5"]
-    hidden: int | None
+    kind: Literal["clip", "clip_projection", "t5", "asked"]
+    """`asked`: the pipeline's own `encode_prompt` is called, whatever the encoder; see `Route`."""
+    hidden: int | None = None
     """Which hidden state feeds the text stream: -1 the normalised last, -2 the one before; None: it feeds none."""
     pooled: str | None = None
     """Name of the output that feeds the pooled stream."""
@@ -38,8 +39,26 @@ class Reader:
 
 
 @dataclass(frozen=True)
+class Route:
+    """From a pipeline's `encode_prompt` to the readers, where no more than that is known of the encoder."""
+
+    modules: tuple[str, ...]
+    """Modules of the denoiser that the rows pass in turn; a reader inside the last one ends the way."""
+    rows: int = 0
+    """Which part of the answer of `encode_prompt` holds the rows."""
+    mask: int | None = None
+    """Which part tells the rows that the denoiser hears; None: it hears all."""
+    fused: bool = False
+    """Whether the first module takes that mask too."""
+    alone: bool = False
+    """Whether prompts are asked for one by one, since the pipeline pads to the longest of a batch and hears the pads."""
+    beside: str = ""
+    """Pattern of further layers that move with the prompt alone, before or after the readers, and are left alone."""
+
+
+@dataclass(frozen=True)
 class Family:
-    """A row of the table: all that differs between Stable Diffusion 1.x, 2.x, XL, 3 and Flux."""
+    """A row of the table: all that differs between one kind of model and another."""
 
     name: str
     title: str
@@ -53,6 +72,8 @@ class Family:
     towers: tuple[Tower, ...]
     readers: tuple[Reader, ...]
     negative_prompt: bool = True
+    route: Route | None = None
+    """How rows reach the readers in pipelines that are asked for them."""
 
 
 _CROSS_ATTENTION = tuple(
@@ -63,6 +84,18 @@ _TRANSFORMER = (
     Reader(r"time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
 )
 _SD_CLIP = (Tower("text_encoder", "tokenizer", "clip", hidden=-1),)
+
+
+def _asked(name: str, title: str, classes: str, denoiser_class: str, reader: str, route: Route, **more: Any) -> Family:
+    """A row of a transformer with one reader, whose pipeline is asked for the rows."""
+    row: dict[str, Any] = {
+        "pipeline": denoiser_class.removesuffix("Transformer2DModel") + "Pipeline",
+        "denoiser": "transformer",
+        "towers": (Tower("text_encoder", "tokenizer", "asked"),),
+        "readers": (Reader(reader + r"\.weight", "text", "context"),),
+    }
+    return Family(name, title, classes, denoiser_class=denoiser_class, route=route, **(row | more))
+
 
 FAMILIES: dict[str, Family] = {
     row.name: row
@@ -130,6 +163,82 @@ FAMILIES: dict[str, Family] = {
             ),
             readers=_TRANSFORMER,
             negative_prompt=False,
+        ),
+        _asked(
+            "zimage",
+            "Z-Image",
+            r"ZImage(|Img2Img|Inpaint|ControlNet|ControlNetInpaint)Pipeline",
+            "ZImageTransformer2DModel",
+            r"cap_embedder\.1",
+            Route(("cap_embedder",), beside=r"context_refiner\..+"),
+        ),
+        _asked(
+            "flux2",
+            "FLUX.2",
+            r"Flux2Pipeline",
+            "Flux2Transformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",)),
+            negative_prompt=False,
+        ),
+        _asked(
+            "flux2-klein",
+            "FLUX.2 klein",
+            r"Flux2Klein(|Inpaint|KV)Pipeline",
+            "Flux2Transformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",)),
+            pipeline="Flux2KleinPipeline",
+            negative_prompt=False,
+        ),
+        _asked(
+            "qwen-image",
+            "Qwen-Image",
+            r"QwenImage(|Img2Img|Inpaint|ControlNet|ControlNetInpaint)Pipeline",
+            "QwenImageTransformer2DModel",
+            "txt_in",
+            Route(("txt_norm", "txt_in"), mask=1),
+        ),
+        _asked(
+            "krea2",
+            "Krea 2",
+            r"Krea2Pipeline",
+            "Krea2Transformer2DModel",
+            r"txt_in\.linear_1",
+            Route(("text_fusion", "txt_in"), mask=1, fused=True, beside=r"text_fusion\..+|txt_in\.linear_2\..+"),
+        ),
+        _asked(
+            "chroma",
+            "Chroma",
+            r"Chroma(|Img2Img|Inpaint)Pipeline",
+            "ChromaTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",), mask=2),
+        ),
+        _asked(
+            "lumina2",
+            "Lumina 2",
+            r"Lumina2(|Text2Img)Pipeline",
+            "Lumina2Transformer2DModel",
+            r"time_caption_embed\.caption_embedder\.1",
+            Route(("time_caption_embed.caption_embedder",), mask=1, beside=r"context_refiner\..+"),
+        ),
+        _asked(
+            "auraflow",
+            "AuraFlow",
+            r"AuraFlowPipeline",
+            "AuraFlowTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",)),
+        ),
+        _asked(
+            "sana",
+            "Sana",
+            r"Sana(|PAG|Sprint|SprintImg2Img|ControlNet)Pipeline",
+            "SanaTransformer2DModel",
+            "",
+            Route(("caption_projection", "caption_norm"), mask=1, beside=r"caption_projection\..+"),
+            readers=tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv"),
         ),
     )
 }

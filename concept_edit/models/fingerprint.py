@@ -20,12 +20,12 @@ def named_weights(encoder: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
     return iter(sorted(named))
 
 
-def fingerprint(towers: Sequence[OpenTower]) -> str:
-    """SHA-256 over the encoders' weights and tokenizers.
+def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
+    """SHA-256 over the encoders' weights and tokenizers, and the template that prompts are wrapped in.
 
     Weights count as float16, so that a float32 file and its half copy agree.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(template.encode())
     for tower in towers:
         for line in _tokenizer_lines(tower):
             digest.update(line.encode())
@@ -41,8 +41,12 @@ def _add(digest: Any, value: Tensor) -> None:
 
 
 def _tokenizer_lines(tower: OpenTower) -> Iterable[str]:
-    vocabulary = tower.tokenizer.get_vocab()
-    yield f"{tower.spec.kind} {len(vocabulary)} {tower.length}\n"
+    tokenizer = getattr(tower.tokenizer, "tokenizer", tower.tokenizer)
+    vocabulary, asked = tokenizer.get_vocab(), tower.spec.kind == "asked"
+    yield f"{tower.spec.kind} {len(vocabulary)} {'' if asked else tower.length}\n"
     yield from (f"{token} {index}\n" for token, index in sorted(vocabulary.items()))
+    if asked:
+        yield repr(tokenizer(list(_PROBES)).input_ids)
+        return
     probes = tower.tokenizer(list(_PROBES), padding="max_length", max_length=tower.length, truncation=True)
     yield repr(probes.input_ids)

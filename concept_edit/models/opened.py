@@ -16,6 +16,7 @@ from concept_edit.models.encode import OpenTower, encode
 from concept_edit.models.families import Family, readers_of
 from concept_edit.models.fingerprint import fingerprint, named_weights
 from concept_edit.models.paint import check_options, paint, pairs_of
+from concept_edit.models.route import OpenRoute
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +50,11 @@ class OpenedModel:
         defaults: Mapping[str, Any] | None = None,
         origin: Origin | None = None,
         layers: int = 2,
+        route: OpenRoute | None = None,
     ) -> None:
         self.name = name
+        self.route = route
+        """What is asked for rows, in families that have a `Route`."""
         self.origin = origin
         """Where the weights came from; None for a live pipeline."""
         self.layers = layers
@@ -70,7 +74,8 @@ class OpenedModel:
     @cached_property
     def fingerprint(self) -> str:
         """Hex hash of the text encoders' weights and tokenizers."""
-        return fingerprint(self.towers)
+        asked = "" if self.route is None else repr(self.route.template)
+        return fingerprint(self.towers, asked)
 
     @property
     def loaded(self) -> bool:
@@ -90,6 +95,8 @@ class OpenedModel:
     def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
         """Encode `prompts` into every stream, `batch_size` at a time."""
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
+        if self.route is not None and listed and batch_size > 0:
+            return self.route.encode(listed, batch_size)
         return encode(self.towers, listed, self.streams, batch_size)
 
     def weights(self) -> dict[str, Tensor]:
@@ -186,6 +193,8 @@ def _check_widths(model: OpenedModel) -> None:
 
 def _token_width(model: OpenedModel) -> int | None:
     """Width of a text row; None when CLIP rows alone are padded to a width that no tower sets."""
+    if model.route is not None:
+        return model.route.width()
     feeding = [tower for tower in model.towers if tower.spec.hidden is not None]
     t5 = [tower for tower in feeding if tower.spec.kind == "t5"]
     if any(tower.optional for tower in model.family.towers) and not t5:

@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from concept_edit.asked.items import AnyEdit
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import goal_moment, row_moment
 from concept_edit.models.contract import Encoded, Model, Site
 from concept_edit.prompts.corpus import Corpus, default_corpus
 from concept_edit.prompts.stats import Rows, Statistics, Stream, plus
 from concept_edit.prompts.tokens import PromptRows, aimed_pairs, centroid, kept_rows, paired, prompt_rows
-from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Erase, Moderate, Recipe
+from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Erase, Moderate, Recipe, Steer
 
 ROW_BYTES = 128 * 2**20
 """Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
@@ -106,8 +107,8 @@ def _fixed(null: Encoded, width: int) -> Tensor:
     if len(rows) <= width // 2:
         return rows
     spans = prompt_rows(null, 0).spans
-    stands = [rows[[span.start, span.eos]] for span in spans]
-    pads = [rows[span.eos + 1 : span.stop].mean(dim=0, keepdim=True) for span in spans if span.eos + 1 < span.stop]
+    stands = [rows[[span.start, *span.suffix]] for span in spans]
+    pads = [rows[span.pads[0] : span.stop].mean(dim=0, keepdim=True) for span in spans if span.pads]
     return torch.cat([*stands, *pads])
 
 
@@ -137,7 +138,7 @@ class _Job:
     weight: float
     tokens: str
     aims: tuple[tuple[str, float], ...] = ()
-    """For a concept to balance: the prompts its goal lies towards, and how far."""
+    """For a concept to balance or to steer: the prompts its goal lies towards, and how far."""
     among: tuple[str, ...] = ()
     """The prompts whose centroid is the goal, where that is chosen automatically."""
     before: str = ""
@@ -161,6 +162,8 @@ def _jobs(recipe: Recipe) -> list[_Job]:
         weight = edit.weight / len(prompts) if recipe.tokens == "subject" else edit.weight
         if isinstance(edit, Debias):
             jobs.extend(_balanced(recipe, edit, owner, weight))
+        elif isinstance(edit, Steer):
+            jobs.extend(_steered(recipe, edit, owner, weight))
         else:
             jobs.extend(_asked(recipe, edit, owner, weight))
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
@@ -184,7 +187,7 @@ def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) ->
             yield _Job(owner, prompt, guide, weight, recipe.tokens)
 
 
-def _templates(edit: Erase | Moderate | Debias) -> dict[str, str]:
+def _templates(edit: AnyEdit) -> dict[str, str]:
     """Prompt -> the template it was made from, each prompt once."""
     found = dict[str, str]()
     for template in edit.templates():
@@ -205,6 +208,15 @@ def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterat
         aims = tuple(zip(edit.towards(prompt), edit.aims_of(template).values(), strict=True))
         said = _before(template) if edit.worded and recipe.tokens == "subject" else ""
         yield _Job(owner, prompt, None, weight, recipe.tokens, aims, before=said)
+
+
+def _steered(recipe: Recipe, edit: Steer, owner: int, weight: float) -> Iterator[_Job]:
+    """Every wording of a concept, led along its own two ends: c + (towards − away)."""
+    for prompt, template in _templates(edit).items():
+        towards, away = edit.ends(template)
+        ends = ((towards, 1.0),) if away == prompt else ((towards, 1.0), (away, -1.0))
+        said = _before(template) if recipe.tokens == "subject" else ""
+        yield _Job(owner, prompt, None, weight, recipe.tokens, ends, before=said)
 
 
 def _batches(jobs: Sequence[_Job], size: int) -> Iterator[list[_Job]]:

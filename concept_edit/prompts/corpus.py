@@ -10,7 +10,6 @@ same in every prompt of a causal encoder and is held by an equality of its own.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,14 +29,18 @@ from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import row_moment
 from concept_edit.models.contract import Model
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
+from concept_edit.reading.kinds import CORPUS as FORMAT
+from concept_edit.reading.lists import csv_table, named
+from concept_edit.reading.plain import read_text
 from concept_edit.recipe import Recipe, normal
 
-_FORMAT = "concept-edit corpus 1"
 _SAMPLE = 1024
 """Caption tokens of a stream that are kept as they are, for gates."""
 _SAVE_EVERY = 512
 """Captions between two saves of a run that can be resumed."""
 _BATCH = 64
+_MOST_CAPTIONS = 1 << 30
+"""Bytes of a file of captions: ten million short ones."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Corpus:
             for name, found in self.streams.items()
             for key in ("square", "total", "sample", "caption")
         }
-        header: dict[str, Any] = {"format": _FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
+        header: dict[str, Any] = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
         header |= {"model": self.model, "text_encoder": self.fingerprint, **(more or {})}
         write_tensors(path, tensors, header | {"weights": {n: m.weight for n, m in self.streams.items()}})
 
@@ -135,7 +138,7 @@ class Corpus:
         Raises:
             ValueError: not such a file, or a truncated one.
         """
-        return _read(*read_tensors(path, _FORMAT))
+        return _read(*read_tensors(path, FORMAT))
 
 
 def collect_corpus(
@@ -177,7 +180,7 @@ def read_captions(path: str | os.PathLike[str], *, limit: int | None = None) -> 
         ValueError: a CSV without such a column, or no caption in it.
         OSError: the file cannot be read.
     """
-    text = Path(path).read_text(encoding="utf-8-sig")
+    text = read_text(path, most=_MOST_CAPTIONS)
     listed = list(_csv_captions(text, path)) if Path(path).suffix.lower() == ".csv" else text.splitlines()
     captions = [line.strip() for line in listed if line.strip()][:limit]
     if not captions:
@@ -258,19 +261,19 @@ def plain_captions() -> list[str]:
 
 
 def _csv_captions(text: str, path: str | os.PathLike[str]) -> Iterator[str]:
-    reader = csv.DictReader(text.splitlines())
-    column = next((name for name in ("prompt", "caption") if name in (reader.fieldnames or ())), None)
+    columns, rows = csv_table(text, str(path))
+    column = next((name for name in ("prompt", "caption") if name in columns), None)
     if column is None:
-        raise ValueError(f"{path}: expected a 'prompt' or 'caption' column, found {', '.join(reader.fieldnames or [])}")
-    for row in reader:
-        yield row[column] or ""
+        raise ValueError(f"{path}: expected a 'prompt' or 'caption' column, found {named(columns)}")
+    for _, row in rows:
+        yield row[column]
 
 
 def _begun(model: Model, out: str | os.PathLike[str] | None, mark: str) -> Corpus | None:
     """What an earlier run left at `out`."""
     if out is None or not Path(out).exists():
         return None
-    tensors, header = read_tensors(out, _FORMAT)
+    tensors, header = read_tensors(out, FORMAT)
     if header.get("of") != mark or header["text_encoder"] != model.fingerprint:
         raise ValueError(f"{out} was begun with other captions or another text encoder; give another name")
     return _read(tensors, header)
@@ -297,7 +300,7 @@ def _places(prompt: PromptRows) -> dict[int, float]:
     """Row -> weight: subject tokens and EOS 1 each, the pads 1 between them; a pooled vector 1."""
     if prompt.pooled:
         return {0: 1.0}
-    own = {token: 1.0 for span in prompt.spans for token in (*span.subject, span.eos)}
+    own = {token: 1.0 for span in prompt.spans for token in (*span.subject, *span.suffix)}
     return own | {pad: 1 / len(span.pads) for span in prompt.spans for pad in span.pads}
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import ValidationError
 from torch import Tensor
 
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import Problem
-from concept_edit.recipe import Recipe, normal
-
-_FORMAT = "concept-edit statistics 1"
+from concept_edit.reading.kinds import STATISTICS
+from concept_edit.recipe import Recipe, explain, normal
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,20 @@ class Statistics:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
-        write_tensors(path, self.tensors(), {"format": _FORMAT, **self.header()})
+        write_tensors(path, self.tensors(), {"format": STATISTICS, **self.header()})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Statistics:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: not such a file, or a truncated one.
+            ValueError: not such a file, a truncated one, or tensors that do not fit the header; the file is named.
         """
-        return cls.read(*read_tensors(path, _FORMAT))
+        tensors, header = read_tensors(path, STATISTICS)
+        try:
+            return cls.read(tensors, header)
+        except ValidationError as error:
+            raise ValueError(f"{path} is not a whole file of statistics ({explain(error)}); collect it again") from None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor under its name in a file, `<stream>.pairs.sources` and so on."""
@@ -156,7 +160,7 @@ class Statistics:
             )
             for name in header["streams"]
         }
-        recipe = Recipe.model_validate(header["recipe"])
+        recipe = Recipe.stored(header["recipe"])
         told = header.get("corpus", "")
         return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"], told)
 

@@ -14,13 +14,17 @@ from concept_edit.models.contract import Encoded
 
 @dataclass(frozen=True)
 class Span:
-    """Where one text encoder's tokens lie among a prompt's rows: `start` to `stop`, EOS at `eos`."""
+    """Where one text encoder's tokens lie among a prompt's rows: `start` to `stop`, EOS at `eos`.
+
+    A language model's template stands before the prompt's own tokens and, from `eos` on, after them."""
 
     start: int
     stop: int
     eos: int
     subject: tuple[int, ...]
     """The prompt's own tokens."""
+    after: int = 1
+    """Rows of the template from `eos` on; 1 is EOS alone."""
 
     @property
     def last(self) -> int:
@@ -28,9 +32,14 @@ class Span:
         return max(self.start, self.eos - 1)
 
     @property
+    def suffix(self) -> tuple[int, ...]:
+        """What follows the subject and is no pad: EOS, or the rest of a template."""
+        return tuple(range(self.eos, min(self.eos + self.after, self.stop)))
+
+    @property
     def pads(self) -> tuple[int, ...]:
         """The first, middle and last pad row, fewer where there are fewer."""
-        first, last = self.eos + 1, self.stop - 1
+        first, last = self.eos + self.after, self.stop - 1
         return tuple(sorted({first, (first + last) // 2, last})) if first <= last else ()
 
     @property
@@ -41,7 +50,7 @@ class Span:
     @property
     def spoken(self) -> tuple[int, ...]:
         """Every subject token, EOS and some pads."""
-        return tuple(dict.fromkeys([*(self.subject or (self.last,)), self.eos, *self.pads]))
+        return tuple(dict.fromkeys([*(self.subject or (self.last,)), *self.suffix, *self.pads]))
 
 
 Pairs = list[tuple[int, int]]
@@ -55,17 +64,19 @@ def last_pairs(source: Span, goal: Span) -> Pairs:
 
 def aligned_pairs(source: Span, goal: Span) -> Pairs:
     """Last subject token, EOS and pads, side by side as far as both reach (UCE's 2023 code and the paper)."""
-    count = source.stop - source.start - max(source.last - source.start, goal.last - goal.start)
+    count = min(source.stop - source.last, goal.stop - goal.last)
     return [(source.last + n, goal.last + n) for n in range(count)]
 
 
 def subject_pairs(source: Span, goal: Span, before: int = 0) -> Pairs:
-    """Every subject token from number `before` on towards the goal's in its place, counted from the end; EOS to EOS,
-    and three pads to theirs. What both say before the concept stays."""
+    """Every subject token from number `before` on towards the goal's in its place, counted from the end; EOS and what
+    else the template says after the prompt to the same there, and three pads to theirs. What both say before the
+    concept stays: a causal encoder reads it before it knows of the concept."""
     own = (source.subject or (source.last,))[before:]
     there = goal.subject or (goal.last,)
     tokens = [(token, there[max(min(before, len(there) - 1), len(there) - n)]) for n, token in _from_end(own)]
-    return [*tokens, (source.eos, goal.eos), *zip(source.pads, goal.pads, strict=False)]
+    after = list(zip(reversed(source.suffix), reversed(goal.suffix), strict=False))[::-1]
+    return [*tokens, *after, *zip(source.pads, goal.pads, strict=False)]
 
 
 def _from_end(tokens: Sequence[int]) -> list[tuple[int, int]]:
@@ -97,9 +108,12 @@ class PromptRows:
 def prompt_rows(stream: Encoded, index: int) -> PromptRows:
     """Prompt number `index` of an encoded batch; SD3's text stream has CLIP's tokens and T5's, a span each."""
     rows, eos = stream.rows[index], int(stream.eos[index])
+    if stream.length is not None:
+        rows = rows[: int(stream.length[index])]
+    after = 1 if stream.suffix is None else int(stream.suffix[index])
     own = [int(token) for token in stream.subject[index].nonzero().flatten()]
     if stream.second_eos is None:
-        return PromptRows(rows.clone(), (Span(0, len(rows), eos, tuple(own)),), stream.pooled)
+        return PromptRows(rows.clone(), (Span(0, len(rows), eos, tuple(own), after),), stream.pooled)
     second = int(stream.second_eos[index])
     middle = second - sum(token > eos for token in own)
     first = Span(0, middle, eos, tuple(token for token in own if token < middle))
@@ -120,8 +134,9 @@ def centroid(prompts: Sequence[PromptRows]) -> PromptRows:
         count = min(max(1, len(span.subject)) for _, span in own)
         parts.append(_mean_rows(own, count))
         # Rows before the first subject token: BOS in CLIP, none in T5.
-        eos = first.start + min(len(parts[-1]) - 1, count + _heads(first))
-        spans.append(Span(first.start, first.stop, eos, tuple(range(eos - count, eos))))
+        eos = first.start + min(len(parts[-1]) - min(1, first.after), count + _heads(first))
+        stop = first.start + len(parts[-1])
+        spans.append(Span(first.start, stop, eos, tuple(range(eos - count, eos)), first.after))
     return PromptRows(torch.cat(parts), tuple(spans), prompts[0].pooled)
 
 
@@ -131,9 +146,11 @@ def _heads(span: Span) -> int:
 
 def _mean_rows(prompts: Sequence[tuple[Tensor, Span]], count: int) -> Tensor:
     """As many rows as the span has: what stands before the subject, `count` subject tokens, EOS, pads; where pads run
-    out the last one stands in."""
+    out the last one stands in. Prompts of different lengths have no pads: the template ends them."""
     first = prompts[0][1]
     heads, length = _heads(first), first.stop - first.start
+    if len({span.stop - span.start for _, span in prompts}) > 1:
+        length = heads + count + first.after
     picks = []
     for rows, span in prompts:
         head = [span.start + n for n in range(heads)]

@@ -27,7 +27,9 @@ from concept_edit.evaluation import Instruments, Row, Settings
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.identity import canonical
 
-RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Moderate("apple")], preserve=["Monet"], layers=("v",))
+RECIPE = ce.Recipe(
+    edits=[ce.Erase("Van Gogh", guide="art"), ce.Moderate("apple")], preserve=["Monet"], layers=("v",), method="uce"
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def test_the_page_holds_what_a_team_needs(release):
 
 def test_a_second_release_has_the_first_as_its_parent(release, model):
     first = read_manifest(release / MANIFEST)[1]
-    write_release(model, ce.solve(model, ce.Recipe(edits=[ce.Erase("village")])), release)
+    write_release(model, ce.solve(model, ce.Recipe(edits=[ce.Erase("village")], method="uce")), release)
     history = read_history(release / HISTORY)
     assert [entry["parent"] for entry in history] == [None, first]
     assert verify(release / EDIT, model).ok
@@ -136,7 +138,7 @@ def test_an_edited_header_is_found(release, model):
 
 
 def test_swapped_factors_are_found(release, model):
-    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("village"), ce.Erase("painting")], layers=("v",)))
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("village"), ce.Erase("painting")], layers=("v",), method="uce"))
     rewrite(release / EDIT, tensors={"text.left": other.factors["text"].left})
     assert verify(release / EDIT, model).touched == ("file", "result")
 
@@ -197,3 +199,19 @@ def test_the_same_data_has_one_canonical_form():
     assert canonical({"b": [1, "é"], "a": 0.1}) == '{"a":0.1,"b":[1,"é"]}\n'.encode()
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical(float("nan"))
+
+
+def test_an_edit_from_before_there_were_methods_loads_and_verifies(model, tmp_path):
+    """Its header names no method; that was `uce`, and is not today's default."""
+    edit = ce.solve(model, RECIPE)
+    edit.save(tmp_path / EDIT, statistics=True)
+    held, told = read_tensors(tmp_path / EDIT, "concept-edit 1")
+    fields = ("edits", "preserve", "ridge", "erase_scale", "preserve_scale", "keep_null", "tokens", "layers")
+    old = {name: told["recipe"][name] for name in fields}
+    told["statistics"]["recipe"] = old
+    write_tensors(tmp_path / EDIT, held, told | {"recipe": old})
+    loaded = ce.Edit.load(tmp_path / EDIT)
+    assert loaded.recipe == loaded.statistics.recipe == RECIPE
+    found = verify(tmp_path / EDIT, model)
+    assert found.ok, found.table()
+    assert loaded.without("apple").recipe.method == "uce"

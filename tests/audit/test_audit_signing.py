@@ -38,7 +38,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def made(model, tmp_path_factory):
-    return write_release(model, ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")])), tmp_path_factory.mktemp("made"))
+    return write_release(
+        model, ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")], method="uce")), tmp_path_factory.mktemp("made")
+    )
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def test_a_manifest_changed_after_signing_is_found(release, keys):
 
 def test_a_signature_replayed_on_another_release_is_found(release, model, keys, tmp_path):
     sign(release, "ada", keys / "ada.pem")
-    other = write_release(model, ce.solve(model, ce.Recipe(edits=[ce.Erase("village")])), tmp_path / "other").folder
+    other = write_release(
+        model, ce.solve(model, ce.Recipe(edits=[ce.Erase("village")], method="uce")), tmp_path / "other"
+    ).folder
     shutil.copytree(release / "signatures", other / "signatures")
     (found,) = check_signatures(other, trusted(keys, "ada"))
     assert not found.ok
@@ -108,7 +112,7 @@ def test_a_checkpoint_of_a_reviewed_release_is_baked_only_when_both_have_signed(
 
     decision = Decision("for the library", ("ada", "ben"), (), "use the original")
     made = write_release(
-        model, ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")])), tmp_path / "r", decision=decision
+        model, ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")], method="uce")), tmp_path / "r", decision=decision
     )
     monkeypatch.setattr(ce, "open_model", lambda *_, **__: model)
     model_folder = tmp_path / "baked"
@@ -121,14 +125,14 @@ def test_a_checkpoint_of_a_reviewed_release_is_baked_only_when_both_have_signed(
     assert not model_folder.exists()
     sign(made.folder, "ben", keys / "ben.pem")
     require_release(made.folder / EDIT, model, trusted(keys))
-    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("pear")]))
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("pear")], method="uce"))
     other.save(made.folder / EDIT)
     with pytest.raises(ValueError, match="touched after it was signed"):
         require_release(made.folder / EDIT, model, trusted(keys))
 
 
 def test_an_edit_of_no_release_is_baked_freely_unless_keys_are_asked_for(model, keys, tmp_path):
-    ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")])).save(tmp_path / EDIT)
+    ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")], method="uce")).save(tmp_path / EDIT)
     require_release(tmp_path / EDIT, model, {})
     with pytest.raises(ValueError, match="belongs to no release"):
         require_release(tmp_path / EDIT, model, trusted(keys))

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 import concept_edit as ce
+from concept_edit.answer.digests import edit_digest, factor_digests
 from concept_edit.balance.aiming import Aim, Search, judged, log_odds, spread
 from concept_edit.balance.debias import Plan, Resolver, debias
 from concept_edit.evaluation.intervals import wilson
-from concept_edit.identity import edit_digest, factor_digests
 
 HALF = {"man": 0.5, "woman": 0.5}
 PLAN = Plan(templates=("{}",), held_out=("a {}",), check=0, confusion=8)
@@ -100,7 +100,7 @@ def model(monkeypatch):
 
 
 def recipe(*words, **more):
-    return ce.Recipe(edits=[ce.Debias(word, across=HALF) for word in words or ODDS], **more)
+    return ce.Recipe(**{"edits": [ce.Debias(word, across=HALF) for word in words or ODDS], "method": "uce"} | more)
 
 
 # The goals
@@ -135,15 +135,17 @@ def test_the_edit_solves_the_paper_s_equations_for_moved_goals(tokens):
 def test_an_aim_of_one_is_the_attribute_asked_for_outright():
     model = tiny.tiny_model("sd1")
     aimed = recipe("doctor").aimed({"doctor": {"man": 0.0, "woman": 1.0}})
-    outright = ce.Recipe(edits=[ce.Erase("doctor", guide="woman doctor")])
+    outright = ce.Recipe(edits=[ce.Erase("doctor", guide="woman doctor")], method="uce")
     a, b = ce.solve(model, aimed).factors["text"], ce.solve(model, outright).factors["text"]
     torch.testing.assert_close(a.dense(), b.dense(), rtol=1e-5, atol=1e-7)
 
 
 def test_an_aim_of_zero_is_a_kept_row():
     model = tiny.tiny_model("sd1")
-    kept = ce.Recipe(edits=[ce.Erase("apple")], preserve=["doctor"])
-    aimed = ce.Recipe(edits=[ce.Erase("apple"), ce.Debias("doctor", across=HALF, aims={"man": 0, "woman": 0})])
+    kept = ce.Recipe(edits=[ce.Erase("apple")], preserve=["doctor"], method="uce")
+    aimed = ce.Recipe(
+        edits=[ce.Erase("apple"), ce.Debias("doctor", across=HALF, aims={"man": 0, "woman": 0})], method="uce"
+    )
     a, b = ce.solve(model, aimed).factors["text"], ce.solve(model, kept).factors["text"]
     torch.testing.assert_close(a.dense(), b.dense(), rtol=1e-5, atol=1e-7)
 
@@ -332,7 +334,9 @@ def test_every_wording_gets_an_aim_of_its_own(model):
     odds = {"doctor": 0.0, "a doctor": -1.7, "photo of doctor": 1.2}
     _, share = painted_by_hand(model, odds)
     templates = ("a {}", "photo of {}")
-    asked = ce.Recipe(edits=[ce.Debias("doctor", across=HALF, wordings=templates)], preserve=["cat"], erase_scale=4.0)
+    asked = ce.Recipe(
+        edits=[ce.Debias("doctor", across=HALF, wordings=templates)], preserve=["cat"], erase_scale=4.0, method="uce"
+    )
     plan = Plan(templates=templates, held_out=(), check=40, confusion=0)
     found = debias(model, asked, Brightness(), plan=plan)
     (edit,) = found.edit.recipe.edits
@@ -398,7 +402,7 @@ def test_the_labeller_s_own_mistakes_are_reported(model):
 def test_together_with_erasing_and_keeping(model):
     others = [ce.Erase("Van Gogh", guide="art"), ce.Moderate("bomb")]
     _, share = painted_by_hand(model, ODDS)
-    asked = ce.Recipe(edits=[*others, *recipe("doctor", "teacher").edits], preserve=["Monet", "apple"])
+    asked = ce.Recipe(edits=[*others, *recipe("doctor", "teacher").edits], preserve=["Monet", "apple"], method="uce")
     found = debias(model, asked, Brightness(), plan=PLAN)
     assert found.unsettled == ()
     with found.edit.applied(model):
@@ -473,7 +477,7 @@ def test_what_cannot_be_reached_is_said(model):
 
 def test_requests_that_cannot_be_answered(model):
     with pytest.raises(ValueError, match="balances nothing"):
-        debias(model, ce.Recipe(edits=[ce.Erase("cat")]), Brightness())
+        debias(model, ce.Recipe(edits=[ce.Erase("cat")], method="uce"), Brightness())
     with pytest.raises(ValueError, match="needs a labeller"):
         debias(model, recipe("doctor"))
     with pytest.raises(ValueError, match="'doctor' is to be balanced and nobody has measured"):

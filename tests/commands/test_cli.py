@@ -53,7 +53,9 @@ def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
     assert "e.safetensors: 2 concepts; text rank 2 of 32" in out
     assert "encoding" in err
     recipe = ce.Recipe(
-        edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Picasso", guide="art")], preserve=["Monet", "Rembrandt"]
+        edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Picasso", guide="art")],
+        preserve=["Monet", "Rembrandt"],
+        method="uce",
     )
     written = ce.Edit.load("e.safetensors")
     assert written.recipe == recipe
@@ -243,3 +245,22 @@ def test_the_program_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "concept_edit", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in ("erase", "moderate", "solve", "show", "diagnose", "generate", "schema"))
+
+
+def test_a_slider_is_made_and_its_strip_painted(call, tmp_path):
+    code, out, _ = call("steer", "doctor", "--towards", "old {}", "--away", "young {}", "--from", "-1", "--to", "3")
+    assert code == 0
+    slider = ce.Edit.load(tmp_path / "edit.safetensors").recipe.edits[0]
+    assert (slider.towards, slider.away, slider.range) == ("old doctor", "young doctor", (-1.0, 3.0))
+    fast = ("--edit", "edit.safetensors", "--steps", "1", "--frames", "3")
+    code, out, _ = call("strip", "a doctor", "an apple", *fast, "--json")
+    assert code == 0
+    assert json.loads(out)["strengths"] == "-1 1 3"
+    with Image.open(tmp_path / "strip.png") as picture:
+        assert picture.text["strengths"] == "-1 1 3"
+        assert picture.width > picture.height > 0
+    assert call("strip", "a doctor", *fast, "--out", "strip.gif")[0] == 0
+    with Image.open(tmp_path / "strip.gif") as moving:
+        assert moving.n_frames == 4, "there and back"
+    assert call("strip", "a doctor", *fast, "--out", "strip.bmp")[2].startswith("error: strip.bmp")
+    assert "name two ends" in call("steer", "doctor", "--towards", "doctor")[2]

@@ -57,7 +57,7 @@ def model():
 @pytest.fixture(scope="module")
 def edit(model):
     edits = [ce.Erase("Van Gogh", guide="art"), ce.Moderate("apple")]
-    return ce.solve(model, ce.Recipe(edits=edits, preserve=["Monet", "a red house"]))
+    return ce.solve(model, ce.Recipe(edits=edits, preserve=["Monet", "a red house"], method="uce"))
 
 
 def rows():

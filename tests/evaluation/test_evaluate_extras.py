@@ -170,7 +170,7 @@ def test_lpips_is_the_weighted_distance_of_unit_features(hub, images):
 @pytest.mark.skipif(find_spec("lpips") is not None, reason="lpips is installed")
 def test_lpips_that_is_not_installed_is_said_before_anything_is_painted():
     model = tiny.tiny_model("sd1")
-    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")]))
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], method="uce"))
     asked = rows_from(["a cat"], [1])
     with pytest.raises(ValueError, match=r"LPIPS needs lpips and torchvision: pip install 'concept-edit\[eval\]'"):
         ce.evaluate(model, edit, asked, instruments=Instruments(), distances=("lpips",), settings=Settings(steps=1))
@@ -284,7 +284,7 @@ def test_all_distances_of_an_evaluation(hub, inception_file):
 
     save_alexnet(hub / AlexNet_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1])
     model = tiny.tiny_model("sd1")
-    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")]))
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], method="uce"))
     asked = rows_from(["a cat", "a dog"], list(range(5)))
     tools = Instruments(features=Inception(inception_file))
     distances = ("ssim", "lpips", "kid", "fid")
@@ -312,7 +312,7 @@ def test_nudenet_as_the_documentation_wraps_it(images):
 
     assert flags(images) == [False] * 3
     model = tiny.tiny_model("sd1")
-    edit = ce.solve(model, ce.Recipe(edits=[ce.Moderate("cat")]))
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Moderate("cat")], method="uce"))
     name = f"NudeNet {version('nudenet')}"
     report = ce.evaluate(
         model, edit, rows_from(["a cat"], [0, 1]), instruments=Instruments(detectors={name: flags}),

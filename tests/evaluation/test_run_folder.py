@@ -26,7 +26,7 @@ SETTINGS = {"all": {"model": "m", "steps": 2}, "after": {"edit": "e"}}
 
 SCRIPT = """
 import sys
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = [{tests!r}, {here!r}]
 import tiny, torch
 torch.set_num_threads(1)
 import concept_edit as ce
@@ -44,7 +44,7 @@ print(run(model, {out!r}).to_markdown())
 
 
 def solved(model):
-    return ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")]))
+    return ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], method="uce"))
 
 
 def run(model, out, **more):
@@ -141,7 +141,7 @@ def test_a_folder_of_another_run_is_refused_and_named(model, whole):
     root, _ = whole
     with pytest.raises(ValueError, match=r"other settings .*steps: there 2, here 3"):
         ce.evaluate(model, solved(model), ROWS, out=root, instruments=Instruments(), settings=Settings(steps=3))
-    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")]))
+    other = ce.solve(model, ce.Recipe(edits=[ce.Erase("apple")], method="uce"))
     with pytest.raises(ValueError, match="edit: there"):
         ce.evaluate(model, other, ROWS, out=root, instruments=Instruments(), settings=FAST)
 
@@ -183,7 +183,8 @@ def test_a_picture_that_cannot_be_written_leaves_no_half_file(tmp_path, monkeypa
 
 def script(tmp_path, out, *, slow=False):
     path = tmp_path / "job.py"
-    path.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), out=str(out), slow=slow))
+    here = Path(__file__).parent
+    path.write_text(SCRIPT.format(tests=str(here.parent), here=str(here), out=str(out), slow=slow))
     return path
 
 

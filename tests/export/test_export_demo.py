@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def edit(model):
-    recipe = ce.Recipe(edits=[ce.Erase("Twemoji", guide="Noto"), ce.Moderate("knife")], preserve=["cat"])
+    recipe = ce.Recipe(edits=[ce.Erase("Twemoji", guide="Noto"), ce.Moderate("knife")], preserve=["cat"], method="uce")
     return ce.solve(model, recipe)
 
 
@@ -78,7 +78,7 @@ def test_original_layout_file_paints_as_the_edit(model, edit, wanted, tmp_path):
 
 def test_a_patched_original_layout_file_keeps_everything_else(model, edit, tmp_path):
     """The user's own file: written unedited, opened, patched."""
-    empty = ce.solve(model, ce.Recipe())
+    empty = ce.solve(model, ce.Recipe(method="uce"))
     source = ce.export_checkpoint(empty, model, tmp_path / "source.safetensors").path
     single = ce.open_model(source, companion=demo.folder())
     written = ce.export_checkpoint(edit, single, tmp_path / "patched.safetensors")

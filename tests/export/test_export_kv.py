@@ -12,7 +12,7 @@ import concept_edit as ce
 from concept_edit.export import export_kv, import_kv_dump, push
 from concept_edit.export.lora import LoraOptions
 
-RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Monet"), ce.Erase("cat")])
+RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Monet"), ce.Erase("cat")], method="uce")
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)

@@ -19,7 +19,7 @@ from concept_edit.models.families import readers_of
 
 TOLERANCE = {"fp32": 1e-6, "fp16": 5e-4}
 STRENGTHS = (1.0, 0.5, 0.0, -1.0)
-RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Monet")], preserve=["apple"])
+RECIPE = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("Monet")], preserve=["apple"], method="uce")
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
@@ -250,7 +250,7 @@ def wide():
     """An edit of rank 10 on a tiny SD 1.x."""
     model = tiny.tiny_model("sd1")
     names = ["cat", "dog", "tree", "house", "car", "boat", "star", "moon", "fish", "bird"]
-    return model, ce.solve(model, ce.Recipe(edits=[ce.Erase(name, guide="art") for name in names]))
+    return model, ce.solve(model, ce.Recipe(edits=[ce.Erase(name, guide="art") for name in names], method="uce"))
 
 
 def test_smaller_rank_is_the_best_one_and_says_its_error(wide, tmp_path):

@@ -25,7 +25,7 @@ def model():
 
 def recipe(**settings):
     edits = [ce.Erase("Van Gogh", guide="art"), ce.Erase("cat", guide="dog"), ce.Moderate("a weapon")]
-    return ce.Recipe(**{"edits": edits, "preserve": ["Monet", "a red car"], **settings})
+    return ce.Recipe(**{"edits": edits, "preserve": ["Monet", "a red car"], "method": "uce", **settings})
 
 
 def test_last_takes_the_last_token_and_bos_for_the_empty_prompt():
@@ -106,7 +106,7 @@ def test_every_prompt_is_encoded_once(model):
             return model.encode(prompts, **settings)
 
     edits = [ce.Erase(f"artist {n}", guide="art") for n in range(20)]
-    ce.collect(Counting(), ce.Recipe(edits=edits, preserve=["Monet"]), batch_size=4)
+    ce.collect(Counting(), ce.Recipe(edits=edits, preserve=["Monet"], method="uce"), batch_size=4)
     assert len(asked) == len(set(asked)) == 22
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from planted import tiny
 
 import styles
-from styles.__main__ import main, seeds_of, unit_of
+from styles.__main__ import main, unit_of
+from styles.seeds import seeds_of
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "channel": (("turn", "-u", "b16.conv1:300=1", "-o", "t.png"), "channels 0 to 15"),
     "unit": (("turn", "-u", "b16", "-o", "t.png"), "a unit looks like"),
     "nothing turned": (("turn", "-o", "t.png"), "either --unit"),
-    "seeds": (("sample", "-s", "a", "-o", "t.png"), "seeds look like"),
+    "seeds": (("sample", "-s", "a", "-o", "t.png"), "no seed; write whole numbers"),
     "suffix": (("sweep", "-u", "b16.conv1:3", "--frames", "2", "-o", "t.webm"), ".gif, .mp4 or .png"),
     "class": (("sample", "--class", "1", "-o", "t.png"), "unconditional"),
 }
@@ -114,5 +115,5 @@ def test_bad_input_ends_with_code_2(
 
 
 def test_words() -> None:
-    assert seeds_of("0,3,8-10") == [0, 3, 8, 9, 10]
+    assert seeds_of("0,3,8-10") == (0, 3, 8, 9, 10)
     assert unit_of("b32.conv1:12=-10") == ("b32.conv1", 12, -10.0)

@@ -120,7 +120,7 @@ def test_painted_by_keys_and_closed_while_it_ranks(browser: Any, server: str, wo
 def test_moderated_pictures_are_blurred_until_clicked_or_the_space_key(browser: Any) -> None:
     from concept_edit.evaluation import Row
     from concept_edit.evaluation.page import grid
-    from concept_edit.evaluation.report import Pair
+    from concept_edit.evaluation.pairs import Pair
 
     png = BytesIO()
     Image.new("RGB", (8, 8), "red").save(png, "PNG")

@@ -7,9 +7,9 @@ from pages import SMALL, result
 from PIL import Image, ImageChops
 
 from concept_edit.recipe import Moderate, Recipe
+from styles.seeds import seeds_of
 from ui.compare import GROUPS, Wanted, compare, joined, save_sheet
 from ui.compare_tab import wanted_of
-from ui.seeds import seeds_of
 from ui.session import Stopped
 from ui.versions import Version
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from concept_edit.demo.training.data import Drawing
+from concept_edit.pictures import contact_sheet
 
 PIXELS = 64
 
@@ -58,9 +59,4 @@ def to_pil(pictures: Float[Tensor, "batch 3 h w"]) -> list[Image.Image]:
 
 def sheet(images: Sequence[Image.Image], columns: int, path: Path) -> None:
     """Save pictures of one size as a contact sheet."""
-    width, height = images[0].size
-    rows = -(-len(images) // columns)
-    out = Image.new("RGB", (columns * (width + 2), rows * (height + 2)), "#dddddd")
-    for i, image in enumerate(images):
-        out.paste(image, (i % columns * (width + 2), i // columns * (height + 2)))
-    out.save(path)
+    contact_sheet(images, columns=columns).save(path)

@@ -11,6 +11,7 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, Tower, family_of, readers_of
+from concept_edit.models.files.asked import open_asked
 from concept_edit.models.files.weights_files import part, variant_of
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
@@ -27,6 +28,8 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
     denoiser_folder = folder / ("unet" if "unet" in index else "transformer")
     config = read_json(denoiser_folder / "config.json")
     family = family_of(str(index.get("_class_name")), config)
+    if family.route is not None:
+        return open_asked(folder, family, config, place, name=name, defaults=generation_in(folder))
     weights = part(denoiser_folder)
     names = list(readers_of(family, weights.where))
     stored = weights.dtype(names[0]) if names else torch.float32

@@ -8,6 +8,8 @@ from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, family_of
 from concept_edit.models.files.folder import layers_of
 from concept_edit.models.opened import OpenedModel
+from concept_edit.models.probe import told
+from concept_edit.models.route import OpenRoute
 
 
 def is_pipeline(source: Any) -> bool:
@@ -19,11 +21,16 @@ def open_live(pipeline: Any) -> OpenedModel:
     """Wrap a live pipeline; it stays where it is, in the dtype it has."""
     kind = type(pipeline).__name__
     denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    family = family_of(kind, getattr(denoiser, "config", {}))
+    try:
+        family = family_of(kind, getattr(denoiser, "config", {}))
+    except ValueError as error:
+        raise ValueError(f"{error}; {told(pipeline)}") from error
     if getattr(pipeline, family.denoiser, None) is None:
         raise ValueError(f"This {kind} has no {family.denoiser}; give a complete {family.title} pipeline.")
     layers = layers_of(getattr(denoiser, "config", {}))
-    return OpenedModel(_name(pipeline, kind), family, _towers(pipeline, family), pipeline=pipeline, layers=layers)
+    route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
+    towers = _towers(pipeline, family)
+    return OpenedModel(_name(pipeline, kind), family, towers, pipeline=pipeline, layers=layers, route=route)
 
 
 def _name(pipeline: Any, kind: str) -> str:

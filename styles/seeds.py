@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+MOST = 100_000
+"""Seeds of one call, unless a caller takes fewer."""
 
-def seeds_of(text: str, *, most: int, what: str = "seeds") -> tuple[int, ...]:
+
+def seeds_of(text: str, *, most: int = MOST, what: str = "seeds") -> tuple[int, ...]:
     """'1, 2; 5-7' as seeds, each once, in the order they were written.
 
     Raises:

@@ -1,0 +1,58 @@
+"""Prompts as plain text: when two count as the same, and the wordings that speak for a concept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+WORDINGS: Mapping[str, tuple[str, ...]] = {
+    "art": ("painting by {}", "art by {}", "artwork by {}", "picture by {}", "style of {}"),
+    "object": ("image of {}", "photo of {}", "portrait of {}", "picture of {}", "painting of {}"),
+}
+"""Prompt templates of the UCE code for artists and for objects (`--expand_prompts`, `--concept_type`)."""
+
+AUTO = "auto"
+"""The guide that is chosen from what the recipe keeps."""
+NEUTRAL: tuple[str, ...] = (
+    *("a picture", "an image", "a drawing", "a painting", "a sketch", "an illustration", "an artwork", "a print"),
+    *("a photograph", "a study", "a scene", "a figure", "a shape", "an object", "a thing", "a place"),
+)
+"""Generic descriptors whose centroid is the automatic guide where a recipe keeps few prompts."""
+
+
+def normal(prompt: str) -> str:
+    """The form in which two prompts count as the same: case and spacing do not matter."""
+    return " ".join(prompt.split()).casefold()
+
+
+def named(concept: str) -> str:
+    """The concept without spaces around it.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    if not concept.strip():
+        raise ValueError("a concept is empty; name a word or a short phrase, such as 'Van Gogh'")
+    return concept.strip()
+
+
+def templates_of(wordings: Sequence[str]) -> tuple[str, ...]:
+    """`{}` and every wording as it was given, sets spelt out, each once, in order."""
+    return tuple(dict.fromkeys(["{}", *(t.strip() for name in wordings for t in WORDINGS.get(name, (name,)))]))
+
+
+def prompts_of(concept: str, wordings: Sequence[str]) -> tuple[str, ...]:
+    """The concept itself and every wording of it, each once, in order."""
+    return tuple(dict.fromkeys(template.replace("{}", concept).strip() for template in templates_of(wordings)))
+
+
+def refuse_repeats(prompts: Sequence[str], where: str) -> None:
+    """Refuse two prompts that count as the same in the list called `where`.
+
+    Raises:
+        ValueError: a repeated prompt; both spellings are named.
+    """
+    seen: dict[str, str] = {}
+    for prompt in prompts:
+        if normal(prompt) in seen:
+            raise ValueError(f"{prompt!r} stands twice in {where} (first as {seen[normal(prompt)]!r}); name it once")
+        seen[normal(prompt)] = prompt

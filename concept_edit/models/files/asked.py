@@ -1,0 +1,110 @@
+"""Folders of pipelines whose encoder is a language model: encoder, tokenizer and the way to the reader, nothing else.
+
+The encoder keeps the precision of its file also on the CPU: in float32 it would take twice the room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from concept_edit.models.encode import OpenTower
+from concept_edit.models.families import Family, readers_of
+from concept_edit.models.files.weights_files import Weights, part, variant_of
+from concept_edit.models.opened import OpenedModel, Origin
+from concept_edit.models.placement import Placement
+from concept_edit.models.quiet import quiet
+from concept_edit.models.route import OpenRoute
+
+_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "prompt_enhancer", "prompt_enhancer_tokenizer")
+
+
+def open_asked(
+    folder: Path, family: Family, config: Mapping[str, Any], place: Placement, *, name: str, defaults: Mapping[str, Any]
+) -> OpenedModel:
+    """Open a diffusers folder of a family with a `Route`."""
+    weights = part(folder / family.denoiser)
+    names = list(readers_of(family, weights.where))
+    dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
+    matrices = {key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()}
+    shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **_absent(family)})
+    denoiser = first_modules(family, config, weights, place, dtype)
+    return OpenedModel(
+        name,
+        family,
+        [OpenTower(spec, _frozen(shell, spec.encoder), getattr(shell, spec.tokenizer)) for spec in family.towers],
+        matrices=matrices,
+        load=lambda: _pipeline(folder, family, place, dtype, _shared(shell, family)),
+        defaults=defaults,
+        origin=Origin(folder, {key: key for key in names}),
+        route=OpenRoute(family, shell, denoiser),
+    )
+
+
+def _frozen(shell: Any, name: str) -> Any:
+    encoder = getattr(shell, name, None)
+    if encoder is None:
+        raise ValueError(f"this folder has no {name}, which reads the prompts; is it complete?")
+    return encoder.eval().requires_grad_(False)
+
+
+def _absent(family: Family) -> dict[str, None]:
+    """The parts that a prompt does not pass."""
+    import inspect
+
+    import diffusers
+
+    taken = inspect.signature(getattr(diffusers, family.pipeline).__init__).parameters
+    return {name: None for name in _UNUSED if name in taken}
+
+
+def _shared(shell: Any, family: Family) -> dict[str, Any]:
+    parts = [name for spec in family.towers for name in (spec.encoder, spec.tokenizer)]
+    return {name: getattr(shell, name) for name in parts}
+
+
+def _pipeline(folder: Path, family: Family, place: Placement, dtype: torch.dtype, given: dict[str, Any]) -> Any:
+    import diffusers
+
+    first = family.denoiser if family.denoiser not in given else family.towers[0].encoder
+    variant = variant_of(next(iter(part(folder / first).where.values())))
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": dtype, "variant": variant}
+    try:
+        with quiet():
+            pipeline = getattr(diffusers, family.pipeline).from_pretrained(folder, **options, **given)
+    except (OSError, ImportError, RuntimeError) as error:
+        raise ValueError(f"{folder} cannot be opened as {family.title} ({str(error).splitlines()[0]})") from error
+    return pipeline.to(place.device)
+
+
+def first_modules(
+    family: Family, config: Mapping[str, Any], weights: Weights, place: Placement, dtype: torch.dtype
+) -> torch.nn.Module:
+    """The denoiser with the modules of its route in memory and all others without data.
+
+    Raises:
+        ValueError: weights that are missing or of another shape than the configuration says.
+    """
+    import diffusers
+    from accelerate import init_empty_weights
+    from accelerate.utils import set_module_tensor_to_device
+
+    assert family.route is not None
+    with init_empty_weights():
+        denoiser = getattr(diffusers, family.denoiser_class).from_config(dict(config))
+    inside = re.compile("|".join(rf"{re.escape(module)}\..+" for module in family.route.modules))
+    readers = readers_of(family, weights.where)
+    needed = [
+        n
+        for n, _ in denoiser.named_parameters()
+        if inside.fullmatch(n) and n.removesuffix(".bias") + ".weight" not in readers and n not in readers
+    ]
+    for name, value in weights.read(needed).items():
+        if value.shape != denoiser.get_parameter(name).shape:
+            raise ValueError(f"{name} in {weights.place} has the shape {tuple(value.shape)}; is it another model's?")
+        set_module_tensor_to_device(denoiser, name, place.device, value.to(dtype))
+    return denoiser.eval()

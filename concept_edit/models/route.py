@@ -1,0 +1,201 @@
+"""Rows of pipelines whose encoder is a language model: asked for, and caught where the readers take them in.
+
+The pipeline's own `encode_prompt` is called and the denoiser's own modules lead to the reader, so that templates,
+dropped prefixes, stacked layers, norms and fusions are never copied. The rest of the denoiser need not be in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX, Encoded
+from concept_edit.models.families import Family, readers_of
+from concept_edit.models.provenance import (
+    PROBES,
+    Heard,
+    Template,
+    ask,
+    kinds_of,
+    numbered,
+    places,
+    settings,
+    template_of,
+)
+
+_PADS = 9
+"""Pads of a prompt that are kept at most, evenly spaced from the first to the last: each hears all of the prompt and
+differs from its neighbours by its place alone."""
+
+
+class _Caught(Exception):  # noqa: N818
+    """Carries rows out of a denoiser that stops before its reader."""
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the denoiser would be given for some prompts."""
+
+    rows: Sequence[Tensor]
+    """Prompt by prompt; not all of them are heard."""
+    mask: Bool[Tensor, "prompts tokens"] | None
+
+
+class OpenRoute:
+    """A family's `Route` with the pipeline that is asked and the denoiser (or its first modules) that is passed."""
+
+    def __init__(self, family: Family, pipeline: Any, denoiser: torch.nn.Module) -> None:
+        self.family, self.pipeline, self.denoiser = family, pipeline, denoiser
+        self.settings = settings(pipeline)
+
+    @property
+    def encoder(self) -> Any:
+        """The text encoder."""
+        return getattr(self.pipeline, self.family.towers[0].encoder)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer; a processor's own where the pipeline has a processor."""
+        given = getattr(self.pipeline, self.family.towers[0].tokenizer)
+        return getattr(given, "tokenizer", given)
+
+    @cached_property
+    def template(self) -> Template:
+        """What prompts are wrapped in."""
+        return template_of(self.numbers(PROBES)[1])
+
+    def numbers(self, prompts: Sequence[str]) -> tuple[list[Int[Tensor, " tokens"]], Heard]:
+        """The token that each row comes from, and all that the encoder was given."""
+        assert self.family.route is not None
+        size, found = 1 if self.family.route.alone else len(prompts), list[Tensor]()
+        with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id) as heard:
+            for i in range(0, len(prompts), size):
+                found += [places(rows) for rows in self._asked(prompts[i : i + size]).rows]
+        return found, heard
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str], batch_size: int) -> dict[str, Encoded]:
+        """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
+        assert self.family.route is not None
+        size = 1 if self.family.route.alone else batch_size
+        batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+        return {"text": _joined([part for batch in batches for part in self._batch(batch)])}
+
+    def width(self) -> int:
+        """Numbers a row has where it reaches the readers.
+
+        Raises:
+            ValueError: an encoder whose rows the denoiser's modules do not take.
+        """
+        try:
+            with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id):
+                return int(self._caught(self._asked([""]))[0].shape[-1])
+        except RuntimeError as error:
+            raise ValueError(
+                f"the text encoder does not fit the {self.family.denoiser} ({str(error).splitlines()[0]}): "
+                "they do not belong together"
+            ) from error
+
+    def _batch(self, prompts: Sequence[str]) -> list[_Prompt]:
+        numbers, heard = self.numbers(prompts)
+        answer = self._asked(prompts)
+        caught = self._caught(answer)
+        found = []
+        for index, prompt in enumerate(prompts):
+            tokens, real = heard.tokens(index), heard.real[index]
+            own = self.template.own(tokens)
+            mask = None if answer.mask is None else answer.mask[index]
+            kinds = kinds_of(numbers[index], real, own, mask)
+            cut = "" if not bool(real.all()) else self._cut(prompt, own[1] - own[0])
+            found.append(_arranged(caught[index].float().cpu(), kinds, cut))
+        return found
+
+    def _cut(self, prompt: str, own: int) -> str:
+        """What did not fit in, of a prompt that left no padding."""
+        ids = self.tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        return str(self.tokenizer.decode(ids[own:])) if len(ids) > own else ""
+
+    def _asked(self, prompts: Sequence[str]) -> _Answer:
+        route = self.family.route
+        assert route is not None
+        answer = ask(self.pipeline, prompts, self.settings)
+        mask = None if route.mask is None else answer[route.mask]
+        return _Answer(list(answer[route.rows]), None if mask is None else mask.bool().cpu())
+
+    def _caught(self, answer: _Answer) -> list[Tensor]:
+        """Rows as the readers take them in, prompt by prompt."""
+        route = self.family.route
+        assert route is not None
+        alike = len({tuple(rows.shape) for rows in answer.rows}) == 1
+        rows = torch.stack(list(answer.rows)) if alike else torch.cat(list(answer.rows))
+        device, dtype = self._place(route.modules[0])
+        named: dict[str, Any] = {}
+        if route.fused and answer.mask is not None:
+            named["attention_mask"] = answer.mask[:, None, None, :].to(device)
+        caught = self._passed(rows.to(device, dtype), route.modules, named)
+        return list(caught) if alike else list(caught.split([len(rows) for rows in answer.rows]))
+
+    def _place(self, module: str) -> tuple[torch.device, torch.dtype]:
+        there = [p for p in self.denoiser.get_submodule(module).parameters() if not p.is_meta]
+        return (there[0].device, there[0].dtype) if there else (self.encoder.device, self.encoder.dtype)
+
+    def _passed(self, rows: Tensor, modules: Sequence[str], named: dict[str, Any]) -> Tensor:
+        def caught(_: Any, given: tuple[Tensor, ...]) -> None:
+            raise _Caught(given[0])
+
+        readers = readers_of(self.family, (name for name, _ in self.denoiser.named_parameters()))
+        hooks = [
+            self.denoiser.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(caught)
+            for name in readers
+        ]
+        try:
+            for number, module in enumerate(modules):
+                rows = self.denoiser.get_submodule(module)(rows, **(named if number == 0 else {}))
+            return rows
+        except _Caught as found:
+            return found.rows
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """One prompt's rows in the order prefix, subject, suffix, padding."""
+
+    rows: Float[Tensor, "tokens d_text"]
+    kinds: Int[Tensor, " tokens"]
+    cut: str
+
+
+def _arranged(rows: Tensor, kinds: Tensor, cut: str) -> _Prompt:
+    """The rows that are heard; of a long padding a few, evenly spaced."""
+    pads = (kinds == PADDING).nonzero().flatten()
+    if len(pads) > _PADS:
+        pads = pads[torch.linspace(0, len(pads) - 1, _PADS).round().long()]
+    order = torch.cat([*((kinds == kind).nonzero().flatten() for kind in (PREFIX, SUBJECT, SUFFIX)), pads])
+    return _Prompt(rows[order], kinds[order], cut)
+
+
+def _joined(prompts: Sequence[_Prompt]) -> Encoded:
+    length = torch.tensor([len(prompt.rows) for prompt in prompts])
+    kinds = torch.nn.utils.rnn.pad_sequence([prompt.kinds for prompt in prompts], True, NOTHING)
+    return Encoded(
+        rows=torch.nn.utils.rnn.pad_sequence([prompt.rows for prompt in prompts], True),
+        subject=kinds == SUBJECT,
+        eos=((kinds == PREFIX) | (kinds == SUBJECT)).sum(dim=1),
+        cut=tuple(prompt.cut for prompt in prompts),
+        pooled=False,
+        suffix=(kinds == SUFFIX).sum(dim=1),
+        length=length,
+    )

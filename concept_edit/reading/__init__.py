@@ -1,0 +1,1 @@
+"""Files from strangers: bounded before anything is built of them, checked against one schema a kind, one sentence."""

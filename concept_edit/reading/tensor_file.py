@@ -1,0 +1,64 @@
+"""A tensor file of this toolkit, read in the order that costs a stranger's file nothing: size of the header, header,
+format, schema, names and shapes of the tensors; only then the tensors, and whether their numbers are finite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from concept_edit.reading.kinds import KINDS, Kind
+from concept_edit.reading.plain import sentence, short
+from concept_edit.reading.schemas import told
+from concept_edit.reading.tables import check, contents, header_of, opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "concept_edit"
+"""Where the header lies in the metadata."""
+_PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+
+
+def read_tensors(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header of a file of the format `expected`.
+
+    Raises:
+        ValueError: a pickle, a truncated or foreign file, another format, a header that its schema refuses, tensors
+            that are missing, too many, of another dtype or shape, NaN; the message names the file.
+        OSError: the file cannot be read.
+    """
+    if Path(path).suffix.lower() in _PICKLES:
+        raise ValueError(f"{path} is a pickle, which can run code and is not read; convert it to .safetensors")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with opened(path) as file:
+        header = header_of(file, KEY, str(path))
+        found = header.get("format") if isinstance(header, dict) else None
+        if found != expected:
+            what = sentence(found or "a safetensors file of another program")
+            raise ValueError(f"{path} is not a {expected!r} file but {what}")
+        try:
+            return _checked(file, header, KINDS.get(expected)), header
+        except ValidationError as error:
+            reason = told(error)
+        except ValueError as error:
+            reason = str(error)
+    raise ValueError(f"{path} is not a whole {KINDS[expected].title} ({reason}); make or fetch it again")
+
+
+def _checked(file: Any, header: dict[str, Any], kind: Kind | None) -> dict[str, Tensor]:
+    """Every tensor, after the header and the table of contents were found right."""
+    if kind is None:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    asked = kind.header.model_validate(header)
+    table = contents(file)
+    lengths = check(table, kind.wanted(asked, table.keys()))
+    tensors = {name: file.get_tensor(name) for name in table}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"the tensor {short(name)} holds NaN or infinite numbers")
+    kind.agree(asked, tensors, lengths)
+    return tensors

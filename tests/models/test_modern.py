@@ -1,0 +1,127 @@
+"""Families whose encoder is a language model: rows, what each row is, readers, folders, edits, LoRA, for every row."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import tiny_modern
+import torch
+from oracles import difference
+
+import concept_edit as ce
+from concept_edit.models import open_model
+from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX
+from concept_edit.models.probe import prompt_readers
+
+PROMPTS = ["a painting by Van Gogh", "", "the red apple"]
+SIZE = {"height": 64, "width": 64}
+
+
+@pytest.fixture(scope="module", params=tiny_modern.MODERN)
+def model(request):
+    return open_model(tiny_modern.modern_pipeline(request.param))
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    place = tmp_path_factory.mktemp("modern") / model.family.name
+    model.pipeline.save_pretrained(place)
+    return place
+
+
+def test_the_readers_of_the_row_are_those_that_read_the_prompt_alone(model):
+    """Probed by painting: what moves with the prompt and neither with noise nor with time."""
+    found = set(prompt_readers(model.pipeline, **SIZE))
+    readers = {site.name for site in model.sites}
+    assert readers <= found
+    assert found == readers | {name for name in found if re.fullmatch(model.family.route.beside, name)}
+
+
+def painted_rows(model, prompt):
+    """What the readers are given when the pipeline paints, in the order of its own rows."""
+    caught = []
+    reader = model.pipeline.transformer.get_submodule(model.sites[0].name.removesuffix(".weight"))
+    hook = reader.register_forward_pre_hook(lambda _, given: caught.append(given[0].reshape(-1, given[0].shape[-1])))
+    try:
+        model.generate(prompt, 0, steps=1, size=64, guidance_scale=1.0)
+    finally:
+        hook.remove()
+    return caught[0]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_rows_are_what_the_reader_is_given_when_the_pipeline_paints(model, prompt):
+    text, painted = model.encode([prompt])["text"], painted_rows(model, prompt)
+    rows = text.rows[0][text.kinds[0] != NOTHING]
+    distances = torch.cdist(rows, painted, compute_mode="donot_use_mm_for_euclid_dist")
+    assert float(distances.min(dim=1).values.max()) < 1e-4 * float(painted.norm(dim=1).max())
+    assert distances.argmin(dim=1).unique().numel() >= len(rows) - int((text.kinds[0] == PADDING).sum())
+
+
+def test_batch_size_and_order_do_not_matter(model):
+    many = model.encode(PROMPTS)["text"]
+    for index, prompt in enumerate(PROMPTS):
+        one = model.encode([prompt], batch_size=1)["text"]
+        count = int(one.length[0])
+        torch.testing.assert_close(many.rows[index, :count], one.rows[0, :count], rtol=0, atol=2e-5)
+        assert many.kinds[index, :count].tolist() == one.kinds[0, :count].tolist()
+        assert bool((many.kinds[index, count:] == NOTHING).all())
+
+
+def test_rows_come_with_what_each_token_is(model):
+    text, heard = model.encode(PROMPTS)["text"], model.route.numbers(PROMPTS)[1]
+    for index, prompt in enumerate(PROMPTS):
+        kinds, tokens = text.kinds[index].tolist(), heard.tokens(index)
+        own = tokens[slice(*model.route.template.own(tokens))]
+        assert model.route.tokenizer.decode(own).strip().lower() == prompt.lower()
+        assert kinds.count(SUBJECT) == len(own)
+        assert [k for k in kinds if k != NOTHING] == sorted(k for k in kinds if k != NOTHING)
+        assert int(text.eos[index]) == kinds.count(PREFIX) + kinds.count(SUBJECT)
+        assert int(text.suffix[index]) == kinds.count(SUFFIX)
+    assert not text.subject[1].any()
+
+
+def test_folder_opens_encoder_and_reader_alone_and_agrees(model, folder):
+    opened = open_model(folder)
+    assert (opened.family, opened.streams, opened.sites) == (model.family, model.streams, model.sites)
+    assert opened.fingerprint == model.fingerprint
+    assert not opened.loaded
+    assert all(torch.equal(opened.weights()[name], weight) for name, weight in model.weights().items())
+    torch.testing.assert_close(opened.encode(PROMPTS)["text"].rows, model.encode(PROMPTS)["text"].rows)
+    held = {n for n, p in opened.route.denoiser.named_parameters() if not p.is_meta}
+    assert all(n.startswith(model.family.route.modules) for n in held)
+    assert not held & set(opened.weights())
+
+
+def test_an_edit_moves_the_concept_to_its_guide_and_comes_off_again(model):
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6)
+    statistics = ce.collect(model, recipe)
+    edit = ce.solve_statistics(statistics)
+    pairs = statistics.streams["text"].pairs
+    ways = (pairs.goals - pairs.sources).double()
+    moved = pairs.sources.double() @ edit.factors["text"].dense().T
+    assert bool((ways.norm(dim=1) > 0).all())
+    assert float((moved - ways).norm() / ways.norm()) < 0.1
+    before = {name: weight.clone() for name, weight in model.weights().items()}
+    with edit.applied(model):
+        assert any(not torch.equal(before[name], weight) for name, weight in model.weights().items())
+    assert all(torch.equal(before[name], weight) for name, weight in model.weights().items())
+
+
+def test_the_lora_loaded_by_diffusers_is_the_edit(model, tmp_path):
+    if not hasattr(model.pipeline, "load_lora_weights"):
+        pytest.skip(f"diffusers has no LoRA loader for {model.family.title}")
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
+    written = ce.export_lora(edit, model, tmp_path / "l.safetensors", "peft", "fp32")
+    before = {name: weight.clone() for name, weight in model.weights().items()}
+    pipe = model.pipeline
+    pipe.load_lora_weights(tmp_path / "l.safetensors")
+    pipe.fuse_lora(components=["transformer"])
+    pipe.unload_lora_weights()
+    fused = {name: weight.clone() for name, weight in model.weights().items()}
+    for name, weight in model.weights().items():
+        weight.copy_(before[name])
+    assert written.matrices == len(fused)
+    for name, delta in edit.delta(model).items():
+        assert difference(fused[name] - before[name], delta) < 1e-4

@@ -1,0 +1,302 @@
+"""Tiny random pipelines of the families whose encoder is a language model; the real classes, offline."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from tiny import _woken, t5, vae
+
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{{ c.text }}{% endfor %}{% endif %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_WORDS = (
+    "a painting by Van Gogh, in the style of an artist; the photo of a red apple on the table. Describe the image by "
+    "detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and background: "
+    "system user assistant You are an AI that reasons about image descriptions. User Prompt: Given a user prompt, "
+    "generate an Enhanced prompt that provides detailed visual descriptions suitable for image generation. "
+)
+
+
+def modern_pipeline(family: str, seed: int = 0) -> Any:
+    """A live diffusers pipeline with random weights; the same seed gives the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pipeline = MODERN[family]()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@cache
+def _trained(bos: bool) -> str:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([_WORDS] * 3, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 3)])
+    return str(tokenizer.to_str())
+
+
+def tokenizer(*, bos: bool = False, length: int = 2048) -> Any:
+    """A byte-level BPE of 700 tokens that knows the words of the templates."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_trained(bos)), chat_template=CHAT, model_max_length=length,
+        pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="right",
+        extra_special_tokens={"start": "<|im_start|>"}, **({"bos_token": "<bos>"} if bos else {}),
+    )  # fmt: skip
+
+
+def qwen3(layers: int = 3, width: int = 32) -> Any:
+    """A tiny Qwen3."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    config = Qwen3Config(
+        vocab_size=700, hidden_size=width, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, max_position_embeddings=4096,
+    )  # fmt: skip
+    return _woken(Qwen3Model(config))
+
+
+def scheduler() -> Any:
+    """The flow-matching Euler steps all of them take."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler()
+
+
+def _zimage() -> Any:
+    from diffusers import ZImagePipeline, ZImageTransformer2DModel
+
+    transformer = ZImageTransformer2DModel(
+        dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32, in_channels=16,
+        axes_dims=[4, 6, 6], axes_lens=[256, 64, 64],
+    )  # fmt: skip
+    return ZImagePipeline(
+        scheduler=scheduler(), vae=vae(16, shift=0.05), text_encoder=qwen3(), tokenizer=tokenizer(),
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def _small(kind: str, config: str, layers: int, width: int, **more: Any) -> Any:
+    """A tiny causal language model of transformers."""
+    import transformers
+
+    options = {
+        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": layers,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 4096,
+    }  # fmt: skip
+    return _woken(getattr(transformers, kind)(getattr(transformers, config)(**(options | more))))
+
+
+def flux2_transformer(width: int) -> Any:
+    """A tiny denoiser of FLUX.2."""
+    from diffusers import Flux2Transformer2DModel
+
+    return _woken(
+        Flux2Transformer2DModel(
+            patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+            num_attention_heads=2, joint_attention_dim=width, timestep_guidance_channels=32,
+            axes_dims_rope=(4, 4, 4, 4),
+        )
+    )  # fmt: skip
+
+
+def flux2_vae() -> Any:
+    """A tiny autoencoder of FLUX.2."""
+    from diffusers import AutoencoderKLFlux2
+
+    return AutoencoderKLFlux2(
+        block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64,
+    ).eval()  # fmt: skip
+
+
+def _flux2() -> Any:
+    import transformers
+    from diffusers import Flux2Pipeline
+
+    text = {
+        "model_type": "mistral", "vocab_size": 700, "hidden_size": 16, "intermediate_size": 32,
+        "num_hidden_layers": 31, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+    }  # fmt: skip
+    vision = {
+        "model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 32, "patch_size": 8, "head_dim": 8,
+    }  # fmt: skip
+    config = transformers.Mistral3Config(text_config=text, vision_config=vision, image_token_index=10)
+    return Flux2Pipeline(
+        scheduler=scheduler(), vae=flux2_vae(), tokenizer=tokenizer(), transformer=flux2_transformer(48),
+        text_encoder=_woken(transformers.Mistral3ForConditionalGeneration(config)),
+    )  # fmt: skip
+
+
+def _klein() -> Any:
+    from diffusers import Flux2KleinPipeline
+
+    return Flux2KleinPipeline(
+        scheduler=scheduler(), vae=flux2_vae(), tokenizer=tokenizer(), transformer=flux2_transformer(48),
+        text_encoder=qwen3(28, 16), is_distilled=True,
+    )  # fmt: skip
+
+
+def qwen_vae() -> Any:
+    """A tiny autoencoder of Qwen-Image."""
+    from diffusers import AutoencoderKLQwenImage
+
+    return AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    ).eval()  # fmt: skip
+
+
+def qwen_vl(kind: str, config: str, width: int = 32) -> Any:
+    """A tiny Qwen2.5-VL or Qwen3-VL."""
+    import transformers
+
+    text = {
+        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": 0, "eos_token_id": 2,
+        "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]},
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width,
+        "fullatt_block_indexes": [0], "deepstack_visual_indexes": [0],
+    }  # fmt: skip
+    made = getattr(transformers, config)(text_config=text, vision_config=vision)
+    return _woken(getattr(transformers, kind)(made))
+
+
+def qwen_transformer(width: int = 32) -> Any:
+    """A tiny denoiser of Qwen-Image."""
+    from diffusers import QwenImageTransformer2DModel
+
+    return _woken(
+        QwenImageTransformer2DModel(
+            patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=width, axes_dims_rope=(4, 6, 6),
+        )
+    )  # fmt: skip
+
+
+def _qwen() -> Any:
+    from diffusers import QwenImagePipeline
+
+    return QwenImagePipeline(
+        scheduler=scheduler(), vae=qwen_vae(), tokenizer=tokenizer(), transformer=qwen_transformer(),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
+    )  # fmt: skip
+
+
+def _krea2() -> Any:
+    from diffusers import Krea2Pipeline, Krea2Transformer2DModel
+
+    transformer = Krea2Transformer2DModel(
+        in_channels=16, num_layers=1, attention_head_dim=16, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=32, timestep_embed_dim=32, text_hidden_dim=32, num_text_layers=2, text_num_attention_heads=2,
+        text_num_key_value_heads=1, text_intermediate_size=32, num_layerwise_text_blocks=1, num_refiner_text_blocks=1,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    return Krea2Pipeline(
+        scheduler=scheduler(), vae=qwen_vae(), tokenizer=tokenizer(), transformer=_woken(transformer),
+        text_encoder=qwen_vl("Qwen3VLModel", "Qwen3VLConfig"), text_encoder_select_layers=(1, 2),
+    )  # fmt: skip
+
+
+def _chroma() -> Any:
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel
+
+    encoder, words = t5(32)
+    transformer = ChromaTransformer2DModel(
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, axes_dims_rope=(4, 4, 8), approximator_num_channels=8, approximator_hidden_dim=16,
+        approximator_layers=1,
+    )  # fmt: skip
+    return ChromaPipeline(
+        scheduler=scheduler(), vae=vae(16, shift=0.05), tokenizer=words, text_encoder=encoder,
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def gemma2(width: int = 32) -> Any:
+    """A tiny Gemma 2."""
+    return _small("Gemma2Model", "Gemma2Config", 3, width, bos_token_id=3, eos_token_id=2, pad_token_id=0)
+
+
+def _lumina2() -> Any:
+    from diffusers import Lumina2Pipeline, Lumina2Transformer2DModel
+
+    transformer = Lumina2Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, hidden_size=32, num_layers=1, num_refiner_layers=1,
+        num_attention_heads=2, num_kv_heads=1, multiple_of=16, axes_dim_rope=(4, 6, 6), axes_lens=(300, 64, 64),
+        cap_feat_dim=32,
+    )  # fmt: skip
+    return Lumina2Pipeline(
+        scheduler=scheduler(), vae=vae(4, shift=0.05), tokenizer=tokenizer(bos=True), text_encoder=gemma2(),
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def _auraflow() -> Any:
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    _, words = t5(32)
+    config = UMT5Config(
+        vocab_size=len(words), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
+        is_encoder_decoder=False, use_cache=False,
+    )  # fmt: skip
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=32, caption_projection_dim=32, pos_embed_max_size=64,
+    )  # fmt: skip
+    return AuraFlowPipeline(
+        scheduler=scheduler(), vae=vae(4), tokenizer=words, text_encoder=_woken(UMT5EncoderModel(config)),
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def _sana() -> Any:
+    from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
+
+    transformer = SanaTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2,
+        num_cross_attention_heads=2, cross_attention_head_dim=16, cross_attention_dim=32, caption_channels=24,
+        sample_size=16, patch_size=1,
+    )  # fmt: skip
+    blocks = ("ResBlock",) * 5 + ("EfficientViTBlock",)
+    autoencoder = AutoencoderDC(
+        latent_channels=4, attention_head_dim=4, encoder_block_types=blocks, decoder_block_types=blocks,
+        encoder_block_out_channels=(4,) * 6, decoder_block_out_channels=(4,) * 6, encoder_layers_per_block=(1,) * 6,
+        decoder_layers_per_block=(1,) * 6, encoder_qkv_multiscales=((),) * 5 + ((5,),),
+        decoder_qkv_multiscales=((),) * 5 + ((5,),), upsample_block_type="interpolate",
+        downsample_block_type="stride_conv",
+    )  # fmt: skip
+    return SanaPipeline(
+        scheduler=scheduler(), vae=autoencoder.eval(), tokenizer=tokenizer(bos=True), text_encoder=gemma2(24),
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+MODERN = {
+    "zimage": _zimage,
+    "flux2": _flux2,
+    "flux2-klein": _klein,
+    "qwen-image": _qwen,
+    "krea2": _krea2,
+    "chroma": _chroma,
+    "lumina2": _lumina2,
+    "auraflow": _auraflow,
+    "sana": _sana,
+}
