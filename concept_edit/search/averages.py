@@ -56,16 +56,27 @@ def collected(
 
     found = []
     for asked in tqdm(listed, desc="tracing", unit="fact", disable=not progress):
-        path = None if folder is None else Path(folder) / f"{_name(lm, asked, settings)}.json"
-        row = json.loads(path.read_text()) if path is not None and path.is_file() else _row(lm, asked, settings)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, json.dumps(row).encode())
+        row = kept_row(lm, asked, settings, folder)
         if row["said"]:
             found.append(row)
     if not found:
         raise ValueError(f"the model answers none of the {len(listed)} facts by itself, so there is nothing to trace")
     return _mean(found, settings.kinds)
+
+
+def kept_row(
+    lm: LanguageModel, asked: Asked, settings: Settings, folder: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """One fact's trace, out of the folder if it is there, else done and put there."""
+    if folder is None:
+        return _row(lm, asked, settings)
+    path = Path(folder) / f"{_name(lm, asked, settings)}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    row = _row(lm, asked, settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(row).encode())
+    return row
 
 
 def _row(lm: LanguageModel, asked: Asked, settings: Settings) -> dict[str, Any]:

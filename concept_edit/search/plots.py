@@ -6,17 +6,18 @@ import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from concept_edit.files import check_writable, replace_file
 
-if TYPE_CHECKING:
-    from concept_edit.search.traces import Trace
-
 _COLOURS = {"hidden": "Purples", "mlp": "Greens", "attention": "Reds"}
 _NAMES = {"hidden": "hidden state", "mlp": "MLP", "attention": "attention"}
+
+
+Drawn = Any
+"""A `Trace`; its room imports this one, so it is not named here."""
 
 
 def figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
@@ -50,13 +51,13 @@ def write_figure(made: Any, path: str | os.PathLike[str]) -> None:
     replace_file(path, buffer.getvalue())
 
 
-def plot_trace(trace: Trace, path: str | os.PathLike[str]) -> None:
+def plot_trace(trace: Drawn, path: str | os.PathLike[str]) -> None:
     """Heat maps of one prompt (its subject starred), lines with bands of an average."""
     made = _heat(trace) if trace.facts == 1 and not trace.low else _lines(trace)
     write_figure(made, path)
 
 
-def _heat(trace: Trace) -> Any:
+def _heat(trace: Drawn) -> Any:
     kinds = list(trace.effects)
     width = 2.2 + 3.4 * len(kinds)
     made, axes = figure(1, len(kinds), (width, 1.6 + 0.26 * len(trace.rows)))
@@ -75,7 +76,7 @@ def _heat(trace: Trace) -> Any:
     return made
 
 
-def _lines(trace: Trace) -> Any:
+def _lines(trace: Drawn) -> Any:
     kinds = list(trace.effects)
     made, axes = figure(1, len(kinds), (1.0 + 4.2 * len(kinds), 4.0))
     for axis, kind in zip(axes, kinds, strict=True):
@@ -100,8 +101,8 @@ def _lines(trace: Trace) -> Any:
     return made
 
 
-def _title(trace: Trace, kind: str) -> str:
-    window = trace.windows[kind]  # type: ignore[index]
+def _title(trace: Drawn, kind: str) -> str:
+    window = trace.windows[kind]
     cut = f", later {_NAMES[trace.severed]}s severed" if trace.severed else ""
     return f"{_NAMES[kind]} restored" + (f", {window} layers" if window > 1 else "") + cut
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from concept_edit.files import replace_file
-from concept_edit.search.averages import collected
+from concept_edit.search.averages import collected, kept_row
 from concept_edit.search.restore import KINDS, Kind
 from concept_edit.search.roles import ROLES
 from concept_edit.search.tracing import Asked, Settings, subject_deviation, trace_one
@@ -197,6 +197,25 @@ def trace(
     listed = [_asked(each, "", "", "") for each in fact]
     settings = replace(settings, deviation=subject_deviation(lm, listed)) if listed else settings
     return _averaged(lm, listed, settings, folder, progress)
+
+
+def prepare(
+    lm: LanguageModel,
+    facts: Sequence[Fact],
+    share: Sequence[Fact],
+    *,
+    folder: str | os.PathLike[str] | None,
+    kind: Sequence[Kind] | None = None,
+    window: int | None = None,
+    severed: Kind | None = None,
+    exact: int | None = None,
+    samples: int = 10,
+) -> None:
+    """Trace `share` of `facts` into `folder`, one of several processes; `trace` of all of them then only averages."""
+    settings = Settings(tuple(kind or KINDS), window, samples, 3.0, severed, exact, 0)
+    settings = replace(settings, deviation=subject_deviation(lm, [_asked(each, "", "", "") for each in facts]))
+    for each in share:
+        kept_row(lm, _asked(each, "", "", ""), settings, folder)
 
 
 def _single(lm: LanguageModel, asked: Asked, settings: Settings) -> Trace:
