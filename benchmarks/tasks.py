@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/tasks.py --data DATA/tasks --root work/tasks --out benchmarks/tasks.md
 
-`--data` holds the public task sets (JSON rows of `input` and `output`). Pairs are split by input: heads, means, layer and
+`--data` holds the public task sets (JSON rows of `input`, `output`). Pairs are split by input: heads, means, layer and
 strength come from one part, every share in the table from the other. Seconds are CPU time of this process, one thread.
 """
 
