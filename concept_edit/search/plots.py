@@ -72,7 +72,8 @@ def _heat(trace: Drawn) -> Any:
         axis.set_xlabel("layer")
         axis.set_title(_title(trace, kind), fontsize=10)
         made.colorbar(image, ax=axis, fraction=0.06, pad=0.02)
-    made.suptitle(f"{trace.title}    p {trace.clean:.3f}, with noise {trace.corrupted:.3f}", fontsize=11)
+    told = trace.measure if trace.clean == 1 else f"p {trace.clean:.3f}, with noise {trace.corrupted:.3f}"
+    made.suptitle(f"{trace.title}    {told}", fontsize=11)
     return made
 
 
@@ -91,7 +92,7 @@ def _lines(trace: Drawn) -> Any:
         axis.axhline(0, color="0.6", linewidth=0.6)
         axis.set_xlabel("layer")
         axis.set_title(_title(trace, kind), fontsize=10)
-    axes[0].set_ylabel("probability of the answer gained")
+    axes[0].set_ylabel(f"{trace.measure} gained")
     handles, labels = axes[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9, frameon=False)
     made.suptitle(

@@ -27,6 +27,7 @@ from concept_edit.search.tracing import Asked, Settings, subject_deviation, trac
 if TYPE_CHECKING:
     from concept_edit.language.facts import Fact
     from concept_edit.language.model import LanguageModel
+    from concept_edit.models.contract import Model
 
 _FORMAT = "concept-edit trace 1"
 
@@ -62,6 +63,8 @@ class Trace:
     """Spearman's correlation of the gradient's estimates with what was computed; empty where all was."""
     severed: str = ""
     """Which later sites were held back."""
+    measure: str = "probability of the answer"
+    """What is gained; of a text encoder it is the share of the rows' distance that is made good."""
 
     def row(self, role: str, kind: Kind) -> Float[Tensor, " layers"]:
         """Effects of the token (or tokens, their mean) of a role."""
@@ -149,7 +152,7 @@ class Layers(tuple[int, ...]):
 
 
 def trace(
-    lm: LanguageModel,
+    lm: LanguageModel | Model,
     fact: Fact | str | Sequence[Fact],
     *,
     subject: str = "",
@@ -165,7 +168,7 @@ def trace(
     folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Trace:
-    """Trace a fact, or the mean over many that the model knows.
+    """Trace a fact, or the mean over many that the model knows; of an image model, a concept in its text encoder.
 
     Args:
         fact: A fact (its old answer counts, or what the model says), a prompt with `subject`, or several facts.
@@ -185,10 +188,12 @@ def trace(
         ValueError: a model of another sort, a subject that does not stand in its prompt, noise that changes nothing, or
             no fact that the model knows.
     """
-    if not hasattr(lm, "subject_rows"):
-        raise ValueError(f"{type(lm).__name__} cannot be traced yet; give what open_language_model opened")
     kinds = KINDS if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
     settings = Settings(kinds, window, samples, noise, severed, exact, seed)
+    if hasattr(lm, "towers"):
+        return _of_encoder(lm, fact, subject, instead, settings)
+    if not hasattr(lm, "subject_rows"):
+        raise ValueError(f"{type(lm).__name__} cannot be traced; give what open_language_model or open_model opened")
     if isinstance(fact, str) or not isinstance(fact, Sequence):
         asked = _asked(fact, subject, answer, instead)
         return _single(lm, asked, settings)
@@ -233,6 +238,31 @@ def _single(lm: LanguageModel, asked: Asked, settings: Settings) -> Trace:
         exact=found.exact,
         screened=found.screened,
         severed=settings.severed or "",
+    )
+
+
+def _of_encoder(model: Any, prompt: Any, subject: str, instead: str, settings: Settings) -> Trace:
+    """Of an image model: its text encoder, judged by the rows that the denoiser is given."""
+    from concept_edit.search.encoder_traces import trace_encoder
+
+    if not isinstance(prompt, str) or not subject:
+        raise ValueError("an image model is traced on one prompt with its subject, as in subject='Van Gogh'")
+    if settings.exact is not None:
+        raise ValueError("text encoders are small: every cell is computed, and exact chooses nothing there")
+    found = trace_encoder(model, prompt, subject, instead, settings)
+    layers = next(iter(found.effects.values())).shape[1]
+    return Trace(
+        model=model.name,
+        rows=found.tokens,
+        roles=found.roles,
+        effects=found.effects,
+        clean=found.clean,
+        corrupted=found.corrupted,
+        windows={kind: settings.how(kind, layers).window for kind in settings.kinds},
+        title=f"{prompt}: {subject}" + (f" instead of {instead}" if instead else ""),
+        exact=found.exact,
+        severed=settings.severed or "",
+        measure="share of what the text encoder says",
     )
 
 

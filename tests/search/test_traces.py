@@ -158,7 +158,7 @@ def test_refusals():
         trace(lm, PROMPT, subject=SUBJECT, kind="heads")
     with pytest.raises(ValueError, match="samples is 0"):
         trace(lm, PROMPT, subject=SUBJECT, samples=0)
-    with pytest.raises(ValueError, match="cannot be traced yet"):
+    with pytest.raises(ValueError, match="cannot be traced"):
         ce.trace(object(), PROMPT, subject=SUBJECT)
 
 
@@ -167,3 +167,23 @@ def test_rank_correlation():
     assert spearman(a, a**3) == pytest.approx(1)
     assert spearman(a, -a) == pytest.approx(-1)
     assert spearman(torch.tensor([1.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0])) == pytest.approx(0.8660254)
+
+
+def test_a_text_encoder_is_traced_by_what_the_denoiser_hears():
+    model = ce.open_model("demo", device="cpu")
+    found = ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", samples=2, kind=["hidden", "mlp"])
+    effects = found.effects["hidden"]
+    assert effects.shape == (len(found.rows), found.effects["mlp"].shape[1])
+    assert found.roles[-1] == "last"
+    first = found.roles.index("first subject")
+    assert (effects[:first] == 0).all()
+    last = found.roles.index("last subject")
+    assert effects[last, 0] > effects[last, -1] > 0, "a state restored early still reaches the rows after it"
+    assert (effects <= 1).all()
+    swapped = ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="art", kind="hidden")
+    assert not torch.equal(swapped.effects["hidden"], effects)
+    assert len(found.layers(2)) == 2
+    with pytest.raises(ValueError, match="changed nothing"):
+        ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="Van Gogh", kind="hidden")
+    with pytest.raises(ValueError, match="one prompt with its subject"):
+        ce.trace(model, "a painting by Van Gogh")
