@@ -92,7 +92,9 @@ def _opened(held: Any, ids: Tensor) -> _Encoder:
     model = held.encoder
     device = next(model.parameters()).device
     found = find_structure(model, lambda: model(input_ids=ids.to(device)))
-    sites = {(site.kind, site.layer): Place(site.module, site.side) for site in found.sites}
+    sites: dict[tuple[str, int], Place] = {
+        (site.kind, site.layer): Place(site.module, site.side) for site in found.sites
+    }
     return _Encoder(model, held.spec, sites, found.layers, Place(found.embedding))
 
 

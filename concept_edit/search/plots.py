@@ -68,6 +68,7 @@ def _heat(trace: Drawn) -> Any:
             effects, aspect="auto", cmap=_COLOURS[kind], vmin=0, vmax=max(float(np.nanmax(effects)), 1e-9),
             interpolation="nearest",
         )  # fmt: skip
+        _mark(axis, trace, kind)
         axis.set_yticks(range(len(labels)), labels if number == 0 else [""] * len(labels), fontsize=9)
         axis.set_xlabel("layer")
         axis.set_title(_title(trace, kind), fontsize=10)
@@ -75,6 +76,15 @@ def _heat(trace: Drawn) -> Any:
     told = trace.measure if trace.clean == 1 else f"p {trace.clean:.3f}, with noise {trace.corrupted:.3f}"
     made.suptitle(f"{trace.title}    {told}", fontsize=11)
     return made
+
+
+def _mark(axis: Any, trace: Drawn, kind: str) -> None:
+    """Frame the computed cells where others are estimates; cells without effect are left bare."""
+    known = trace.exact.get(kind)
+    if known is None or bool(known.all()):
+        return
+    for token, layer in (known & (trace.effects[kind] != 0)).nonzero().tolist():
+        axis.add_patch(_frame(layer, token, colour="0.55", width=0.6))
 
 
 def _lines(trace: Drawn) -> Any:
@@ -105,7 +115,9 @@ def _lines(trace: Drawn) -> Any:
 def _title(trace: Drawn, kind: str) -> str:
     window = trace.windows[kind]
     cut = f", later {_NAMES[trace.severed]}s severed" if trace.severed else ""
-    return f"{_NAMES[kind]} restored" + (f", {window} layers" if window > 1 else "") + cut
+    known = trace.exact[kind].numpy() if kind in trace.exact else np.ones(1, dtype=bool)
+    guessed = "" if known.all() else "\n(framed: computed; the rest: the gradient's estimate)"
+    return f"{_NAMES[kind]} restored" + (f", {window} layers" if window > 1 else "") + cut + guessed
 
 
 def _label(token: str, role: str) -> str:
@@ -129,10 +141,10 @@ def plot_squares(
     write_figure(made, path)
 
 
-def _frame(layer: int, head: int) -> Any:
+def _frame(column: int, row: int, *, colour: str = "black", width: float = 1.0) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((layer - 0.5, head - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.0)
+    return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width)
 
 
 def plot_attention(weights: np.ndarray, tokens: Sequence[str], path: str | os.PathLike[str], *, title: str) -> None:

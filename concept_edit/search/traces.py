@@ -194,14 +194,14 @@ def trace(
         return _of_encoder(lm, fact, subject, instead, settings)
     if not hasattr(lm, "subject_rows"):
         raise ValueError(f"{type(lm).__name__} cannot be traced; give what open_language_model or open_model opened")
+    opened: Any = lm
     if isinstance(fact, str) or not isinstance(fact, Sequence):
-        asked = _asked(fact, subject, answer, instead)
-        return _single(lm, asked, settings)
+        return _single(opened, _asked(fact, subject, answer, instead), settings)
     if subject or answer or instead:
         raise ValueError("subject, answer and instead go with one prompt; several facts bring their own")
     listed = [_asked(each, "", "", "") for each in fact]
-    settings = replace(settings, deviation=subject_deviation(lm, listed)) if listed else settings
-    return _averaged(lm, listed, settings, folder, progress)
+    settings = replace(settings, deviation=subject_deviation(opened, listed)) if listed else settings
+    return _averaged(opened, listed, settings, folder, progress)
 
 
 def prepare(
