@@ -152,6 +152,32 @@ def try_it(
     typer.echo(f"{trial.vector} in layer {layer}, strength {strength:g}, on {trial.task}\n\n{trial.table()}")
 
 
+@tasks_app.command()
+def attention(
+    prompt: Annotated[str, typer.Argument(help="What the head reads.", show_default=False)],
+    *,
+    layer: Annotated[int, typer.Option("--layer", min=0, show_default=False)],
+    head: Annotated[int, typer.Option("--head", min=0, show_default=False)],
+    model: Model = "demo-tasks",
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Where one head looks, over a prompt."""
+    import concept_edit as ce
+    from concept_edit.search.attention import attention_of
+
+    if plot is not None:
+        check_writable(plot)
+    found = attention_of(ce.open_language_model(model, device=device), prompt.replace("\\n", "\n"), layer, head)
+    if plot is not None:
+        found.plot(plot)
+    if as_json:
+        return print_json({"tokens": list(found.tokens), "weights": found.weights.tolist()})
+    looked = ", ".join(f"{token!r} {weight:.2f}" for token, weight in found.looked_at())
+    typer.echo(f"layer {layer}, head {head}: the last token looks at {looked}")
+
+
 def _load(path: Path, template: str | None) -> Task:
     import concept_edit as ce
     from concept_edit.language.tasks import TEMPLATE

@@ -1,4 +1,4 @@
-"""`concept-edit facts trace`: which tokens and layers carry a fact."""
+"""`concept-edit facts trace` and `concept-edit trace`: which tokens and layers carry a fact, or a concept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from concept_edit.commands.facts import Device, LanguageModelName, facts_app
-from concept_edit.commands.options import AsJson, Quiet
+from concept_edit.commands.options import AsJson, ModelName, Quiet
+from concept_edit.commands.options import Device as ImageDevice
 from concept_edit.commands.telling import print_json
 from concept_edit.files import check_writable
 
@@ -19,8 +20,35 @@ if TYPE_CHECKING:
 Site = Literal["hidden", "mlp", "attention"]
 
 
-def register(_: typer.Typer) -> None:
-    """Nothing more to add: the verb joins the group of `facts` below."""
+def register(app: typer.Typer) -> None:
+    """Add the verb for image models; the one for language models joins the group of `facts` below."""
+    app.command(name="trace")(trace_concept)
+
+
+def trace_concept(
+    prompt: Annotated[str, typer.Argument(help="A prompt with the concept in it.", show_default=False)],
+    *,
+    subject: Annotated[str, typer.Option("--subject", help="The concept's words in the prompt.", show_default=False)],
+    instead: Annotated[str, typer.Option("--instead", help="No noise: these words in their place.")] = "",
+    model: ModelName = "demo",
+    window: Annotated[int | None, typer.Option("--window", min=1, help="MLPs or attentions restored together.")] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Noises on the concept.")] = 10,
+    layers: Annotated[int, typer.Option("--layers", min=1, help="Layers to name.")] = 1,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
+    device: ImageDevice = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Trace a concept in an image model's text encoder: no picture; what counts is what the denoiser is given."""
+    import concept_edit as ce
+
+    for path in (plot, out):
+        if path is not None:
+            check_writable(path)
+    opened = ce.open_model(model, device=device)
+    found = ce.trace(opened, prompt, subject=subject, instead=instead, window=window, samples=samples)
+    _tell(found, layers, plot, out, as_json, quiet)
 
 
 @facts_app.command()
@@ -106,7 +134,7 @@ def _tell(found: Trace, layers: int, plot: Path | None, out: Path | None, as_jso
         return print_json(said)
     if quiet:
         return
-    lost = f"p {found.clean:.3f}, with noise {found.corrupted:.3f}"
+    lost = found.measure if found.clean == 1 else f"p {found.clean:.3f}, with noise {found.corrupted:.3f}"
     left = f", {found.skipped} that the model does not know left out" if found.skipped else ""
     typer.echo(f"{found.title}: {lost}{left}")
     if "why" in said:

@@ -56,6 +56,17 @@ def test_heads_a_vector_and_a_trial(place, capsys):
     assert 0 <= told["layer"] < 3
 
 
+def test_a_head_is_drawn_and_a_concept_traced(place, capsys):
+    model = ["--model", str(place / "model"), "--device", "cpu"]
+    asked = ["tasks", "attention", "a>A\\nb>", "--layer", "1", "--head", "2", *model, "--plot", str(place / "a.png")]
+    assert run(asked) == 0
+    assert "the last token looks at" in capsys.readouterr().out
+    asked = ["trace", "a painting by Van Gogh", "--subject", "Van Gogh", "--samples", "1", "--json"]
+    assert run([*asked, "--plot", str(place / "c.png")]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"] == [0]
+    assert all((place / name).stat().st_size > 5000 for name in ("a.png", "c.png"))
+
+
 def test_refusals_are_sentences(place, capsys):
     model = ["--model", str(place / "model"), "--device", "cpu"]
     assert run(["facts", "trace", "no such file", *model]) == 2
