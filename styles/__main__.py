@@ -53,9 +53,10 @@ def mask_of(path: Path) -> Tensor:
     """A picture as a mask: brightness, or opacity when the picture has it."""
     import numpy as np
     import torch
-    from PIL import Image
 
-    with Image.open(path) as picture:
+    from styles.reading import open_picture
+
+    with open_picture(path) as picture:
         clear = "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
         band = picture.getchannel("A") if clear else picture.convert("L")
         return torch.from_numpy(np.array(band, dtype=np.float32) / 255)
@@ -92,16 +93,16 @@ def sample(
     device: DeviceOption = "auto",
 ) -> None:
     """Paint some seeds: one sheet (.png), or one picture per seed into a folder."""
-    from styles.pictures import grid, to_pil
+    from styles.pictures import grid, save_picture, to_pil
 
     loaded, w = _open(model, seeds, truncation, label, device)
     images = loaded.synthesize(w)
     if out.suffix:
-        grid(images, columns=min(columns, len(images))).save(out)
+        save_picture(grid(images, columns=min(columns, len(images))), out)
     else:
         out.mkdir(parents=True, exist_ok=True)
         for seed, picture in zip(seeds_of(seeds), to_pil(images), strict=True):
-            picture.save(out / f"seed_{seed}.png")
+            save_picture(picture, out / f"seed_{seed}.png")
     typer.echo(f"{len(images)} images written to {out}")
 
 
@@ -125,7 +126,7 @@ def rank(
     device: DeviceOption = "auto",
 ) -> None:
     """Rank the units by their effect inside a mask; the table goes to a .csv or .json file."""
-    from styles.pictures import contact_sheet
+    from styles.pictures import contact_sheet, save_picture
     from styles.units.rank import rank_units
 
     loaded, w = _open(model, seeds, truncation, label, device)
@@ -151,7 +152,7 @@ def rank(
         )
     typer.echo(f"{len(ranking)} units written to {out}; the first {ranking.confirmed_depth()} rows are exact")
     if sheet is not None:
-        contact_sheet(loaded, w, ranking, count=top).save(sheet)
+        save_picture(contact_sheet(loaded, w, ranking, count=top), sheet)
 
 
 def _progress(what: str = "units") -> Any:
@@ -184,14 +185,14 @@ def turn(
     """Turn units: a sheet (.png) with the images before in the upper and after in the lower row."""
     import torch
 
-    from styles.pictures import grid
+    from styles.pictures import grid, save_picture
 
     loaded, w = _open(model, seeds, truncation, label, device)
     change = _edit(unit, edit, how)
     before = loaded.synthesize(w)
     with change.applied(loaded, mask=None if mask is None else mask_of(mask)):
         after = loaded.synthesize(w)
-    grid(torch.cat([before, after]), columns=len(before)).save(out)
+    save_picture(grid(torch.cat([before, after]), columns=len(before)), out)
     if save is not None:
         change.save(save)
     typer.echo(f"{len(change.units)} units turned on {len(before)} images; written to {out}")

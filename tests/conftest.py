@@ -10,6 +10,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["CONCEPT_EDIT_CACHE"] = ""  # nothing is kept in the home of who runs the tests
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -74,6 +74,8 @@ class Family:
     negative_prompt: bool = True
     route: Route | None = None
     """How rows reach the readers in pipelines that are asked for them."""
+    plainly: Mapping[str, Any] = field(default_factory=dict)
+    """What keeps the pipeline from rewriting a prompt before it encodes it."""
 
 
 _CROSS_ATTENTION = tuple(
@@ -83,6 +85,7 @@ _TRANSFORMER = (
     Reader(r"context_embedder\.weight", "text", "context"),
     Reader(r"time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
 )
+_BLOCKS = tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv")
 _SD = (
     "|Img2Img|Inpaint|Depth2Img|Upscale|Adapter|InstructPix2Pix|ControlNet|ControlNetImg2Img|ControlNetInpaint|"
     "ControlNetXS|PAG|PAGImg2Img|PAGInpaint|ControlNetPAG|ControlNetPAGInpaint|AttendAndExcite|DiffEdit|GLIGEN|"
@@ -216,6 +219,7 @@ FAMILIES: dict[str, Family] = {
             "txt_in",
             Route(("txt_norm", "txt_in"), mask=1),
         ),
+        # Its fusion lets every row hear all others, so that rows before a concept move with it too.
         _asked(
             "krea2",
             "Krea 2",
@@ -255,7 +259,51 @@ FAMILIES: dict[str, Family] = {
             "SanaTransformer2DModel",
             "",
             Route(("caption_projection", "caption_norm"), mask=1, beside=r"caption_projection\..+"),
-            readers=tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv"),
+            readers=_BLOCKS,
+        ),
+        _asked(
+            "pixart",
+            "PixArt",
+            r"PixArt(Alpha|Sigma|SigmaPAG)Pipeline",
+            "PixArtTransformer2DModel",
+            "",
+            Route(("caption_projection",), mask=1, beside=r"caption_projection\..+"),
+            pipeline="PixArtSigmaPipeline",
+            readers=_BLOCKS,
+        ),
+        _asked(
+            "longcat",
+            "LongCat-Image",
+            r"LongCatImagePipeline",
+            "LongCatImageTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",)),
+            plainly={"enable_prompt_rewrite": False},
+        ),
+        _asked(
+            "ovis",
+            "Ovis-Image",
+            r"OvisImagePipeline",
+            "OvisImageTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder_norm", "context_embedder")),
+        ),
+        _asked(
+            "cogview4",
+            "CogView4",
+            r"CogView4(|Control)Pipeline",
+            "CogView4Transformer2DModel",
+            r"patch_embed\.text_proj",
+            Route(("patch_embed.text_proj",), alone=True),
+        ),
+        _asked(
+            "ernie",
+            "ERNIE-Image",
+            r"ErnieImagePipeline",
+            "ErnieImageTransformer2DModel",
+            "text_proj",
+            Route(("text_proj",)),
+            plainly={"use_pe": False},
         ),
     )
 }

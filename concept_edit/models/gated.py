@@ -1,4 +1,6 @@
-"""A gate before a live denoiser: its text inputs are changed on the way in, whatever pipeline calls it."""
+"""A gate before a live denoiser: its text inputs are changed on the way in, whatever pipeline calls it.
+
+Where norms or fusions stand between the denoiser's door and its readers, the gate stands at the readers."""
 
 from __future__ import annotations
 
@@ -40,14 +42,22 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
     def through(stream: str, rows: Tensor | None) -> Tensor | None:
         return rows if rows is None or stream not in doors else doors[stream](rows)
 
+    def at_reader(stream: str) -> Any:
+        return lambda _, given: (through(stream, given[0]), *given[1:])
+
     def before(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return _positional(given, through), _named(named, through)
 
-    handle = denoiser.register_forward_pre_hook(before, with_kwargs=True)
+    if model.family.route is None:
+        handles = [denoiser.register_forward_pre_hook(before, with_kwargs=True)]
+    else:
+        readers = [(denoiser.get_submodule(site.name.removesuffix(".weight")), site.stream) for site in model.sites]
+        handles = [reader.register_forward_pre_hook(at_reader(stream)) for reader, stream in readers]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 class _Door:

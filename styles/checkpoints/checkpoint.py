@@ -15,14 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from styles.checkpoints.foreign import assemble, from_object
+from styles.checkpoints.config import stored_config
+from styles.checkpoints.foreign import assemble, empty, from_object
+from styles.checkpoints.stored import UnsafeFileError
 from styles.checkpoints.torchfile import read_file
-from styles.checkpoints.unpickle import UnsafeFileError
+from styles.files import whole
 from styles.generator import Generator
-from styles.layers import GeneratorConfig
 from styles.placement import placed
+from styles.reading import sentence
 
 FORMAT = "styles.generator/1"
+_STORED = ("F32", "F16")
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -56,6 +59,8 @@ def _read(path: Path) -> Generator:
         return from_object(read_file(path))
     except RecursionError:
         raise UnsafeFileError(f"{path.name} is nested more deeply than any checkpoint; refused.") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as error:
+        raise UnsafeFileError(f"{path.name} is damaged: its parts do not fit ({sentence(error)}).") from None
 
 
 def save_generator(model: Generator, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
@@ -67,13 +72,9 @@ def save_generator(model: Generator, path: str | os.PathLike[str], *, dtype: str
         raise ValueError(f"generators are saved as .safetensors, got {target.name!r}.")
     weights = {name: value.detach().to("cpu", DTYPES[dtype]).contiguous() for name, value in model.state_dict().items()}
     metadata = {"format": FORMAT, "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    partial = target.with_name(target.name + ".part")
-    try:
-        save_file(weights, partial, metadata=metadata)
-        partial.chmod(0o644)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(target) as part:
+        save_file(weights, part, metadata=metadata)
+        part.chmod(0o644)
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], *, dtype: str = "float32") -> Generator:
@@ -101,19 +102,18 @@ def _from_safetensors(path: Path) -> Generator:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                found = metadata.get("format", "nothing")
+                found = sentence(metadata.get("format", "nothing"))
                 raise ValueError(
                     f"{path.name} says {found!r} is its format, expected {FORMAT!r}: no file of this toolkit."
                 )
-            config = _stored_config(metadata.get("config", ""), path.name)
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            config = stored_config(metadata.get("config", ""), path.name)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            empty(config, {name: tuple(part.get_shape()) for name, part in slices.items()})
+            other = next((name for name, part in slices.items() if part.get_dtype() not in _STORED), None)
+            if other is not None:
+                kind = slices[other].get_dtype()
+                raise ValueError(f"weight {other!r} is stored as {kind}, expected {' or '.join(_STORED)}.")
+            weights = {name: file.get_tensor(name).float() for name in slices}
     except SafetensorError as error:
-        raise UnsafeFileError(f"{path.name} is damaged or cut off ({str(error)[:80]}).") from None
+        raise UnsafeFileError(f"{path.name} is damaged or cut off ({sentence(error)}).") from None
     return assemble(config, weights)
-
-
-def _stored_config(text: str, name: str) -> GeneratorConfig:
-    try:
-        return GeneratorConfig.from_dict(json.loads(text[:65536]))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UnsafeFileError(f"the configuration in {name} is damaged ({str(error)[:120]}).") from None
