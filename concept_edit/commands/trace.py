@@ -35,7 +35,7 @@ def trace_concept(
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises on the concept.")] = 10,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers to name.")] = 1,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
-    device: ImageDevice = "cpu",
+    device: ImageDevice = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
