@@ -134,7 +134,7 @@ def _corpus_agree(header: CorpusHeader, tensors: Mapping[str, Tensor], lengths: 
 
 def _facts_wanted(header: FactsHeader, names: Collection[str]) -> dict[str, Want]:
     """Matrices differ in width, so each has axes of its own; where facts are held, a row for each."""
-    wanted = {}
+    wanted: dict[str, Want] = {}
     for n, matrix in enumerate(header.matrices):
         rank, into, out = (f"{n} rank", f"{n} input width", f"{n} output width")
         wanted |= {f"{matrix}:left": Want("F32", (out, rank)), f"{matrix}:right": Want("F32", (rank, into))}
