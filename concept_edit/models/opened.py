@@ -150,7 +150,8 @@ class OpenedModel:
             negative_prompt=self._negative(negative_prompt),
             batch_size=batch_size,
             progress=progress,
-            options=self._defaults | {key: value for key, value in options.items() if value is not None},
+            options={**self.family.plainly, **self._defaults}
+            | {key: value for key, value in options.items() if value is not None},
         )
 
     def _negative(self, prompt: str | None) -> str | None:

@@ -21,7 +21,7 @@ from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.route import OpenRoute
 
-_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "prompt_enhancer", "prompt_enhancer_tokenizer")
+_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer")
 
 
 def open_asked(
