@@ -2,8 +2,8 @@
 
 A file a corpus in the user's cache folder, `CONCEPT_EDIT_CACHE` where that is set (empty: nothing is kept). Its name is
 a hash of what the corpus depends on: text encoder, captions, and the arithmetic that read them. It carries a hash of
-that and of its own numbers; a file that does not bear it out is as good as none. Two programs may keep the same corpus at once:
-files are renamed into place, whole.
+that and of its own numbers; a file that does not bear it out is as good as none. Two programs may keep the same corpus
+at once: files are renamed into place, whole.
 """
 
 from __future__ import annotations
