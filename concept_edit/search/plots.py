@@ -30,7 +30,7 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, lis
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("plots need matplotlib: pip install matplotlib") from None
+        raise ValueError("plots need matplotlib: pip install 'concept-edit[plots]'") from None
     made = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(made)
     return made, list(np.ravel(made.subplots(rows, columns, squeeze=False)))
