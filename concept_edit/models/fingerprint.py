@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,6 @@ from torch import Tensor
 from concept_edit.models.encode import OpenTower
 
 _PROBES = ("a painting of a village, in the style of Van Gogh", "")
-
-
-def named_weights(encoder: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters by name, sorted, without the prefix that differs between transformers versions."""
-    named = ((name.removeprefix("text_model."), value) for name, value in encoder.named_parameters())
-    return iter(sorted(named))
 
 
 def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
@@ -29,7 +23,7 @@ def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
     for tower in towers:
         for line in _tokenizer_lines(tower):
             digest.update(line.encode())
-        for name, value in named_weights(tower.encoder):
+        for name, value in tower.tensors():
             digest.update(f"{name} {tuple(value.shape)}\n".encode())
             _add(digest, value)
     return digest.hexdigest()

@@ -83,6 +83,8 @@ class CorpusHeader(Header):
     text_encoder: Text
     weights: Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=64)]
     of: Text | None = None
+    sha256: Text | None = None
+    """Of a kept corpus: over its header and numbers."""
 
 
 Layers = Annotated[list[Annotated[int, Field(ge=0, le=4096)]], Field(max_length=4096)]
