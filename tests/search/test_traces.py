@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import concept_edit as ce
+from concept_edit.language.encoder import open_text_encoder
 from concept_edit.language.facts import Fact
 from concept_edit.search.roles import ROLES, by_role, roles_of
 from concept_edit.search.traces import Trace, trace
@@ -183,6 +184,9 @@ def test_a_text_encoder_is_traced_by_what_the_denoiser_hears():
     swapped = ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="art", kind="hidden")
     assert not torch.equal(swapped.effects["hidden"], effects)
     assert len(found.layers(2)) == 2
+    encoder = open_text_encoder(model)
+    same = ce.trace(encoder, Fact("Van Gogh", "a painting by {}", "Monet"), samples=2, kind=["hidden", "mlp"])
+    assert torch.equal(same.effects["hidden"], effects), "the demo's denoiser is given the last state"
     with pytest.raises(ValueError, match="changed nothing"):
         ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="Van Gogh", kind="hidden")
     with pytest.raises(ValueError, match="one prompt with its subject"):
