@@ -137,7 +137,7 @@ def plot_squares(
     axis.set_xlabel("layer")
     axis.set_ylabel("head")
     axis.set_title(title, fontsize=10)
-    made.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="probability of the answer gained")
+    made.colorbar(image, ax=axis, shrink=0.75, pad=0.02, label="probability of the answer gained")
     write_figure(made, path)
 
 
