@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, Tower, family_of, readers_of
 from concept_edit.models.files.asked import open_asked
+from concept_edit.models.files.plain_json import read_json
 from concept_edit.models.files.weights_files import part, variant_of
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
@@ -59,19 +59,6 @@ def layers_of(config: Mapping[str, Any]) -> int:
     """Residual blocks a level of a UNet has, from its configuration."""
     layers = config.get("layers_per_block", 2)
     return layers if isinstance(layers, int) else 2
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; a diffusers folder has it: is this one complete?")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); fetch it again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; fetch it again.")
-    return content
 
 
 def _present(folder: Path, spec: Tower, index: dict[str, Any], family: Family) -> bool:
