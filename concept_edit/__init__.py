@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.export.adapter import export_adapter, export_language_model
+    from concept_edit.language import LanguageModel, open_language_model
+    from concept_edit.language.edit import FactEdit
+    from concept_edit.language.facts import Fact
+    from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.measures import measure_facts
+    from concept_edit.language.rewrite import rewrite
+    from concept_edit.language.scores import FactScores
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
@@ -32,6 +40,11 @@ __all__ = [
     "Diagnosis",
     "Edit",
     "Erase",
+    "Fact",
+    "FactEdit",
+    "FactScores",
+    "KeyStatistics",
+    "LanguageModel",
     "Moderate",
     "Recipe",
     "Report",
@@ -39,15 +52,21 @@ __all__ = [
     "Steer",
     "collect",
     "collect_corpus",
+    "collect_keys",
     "debias",
     "diagnose",
     "evaluate",
+    "export_adapter",
     "export_checkpoint",
     "export_kv",
+    "export_language_model",
     "export_lora",
     "import_kv_dump",
+    "measure_facts",
+    "open_language_model",
     "open_model",
     "push",
+    "rewrite",
     "solve",
     "solve_statistics",
 ]
@@ -58,6 +77,11 @@ _HOMES = {
     "Diagnosis": "diagnose",
     "Edit": "edit",
     "Erase": "recipe",
+    "Fact": "language.facts",
+    "FactEdit": "language.edit",
+    "FactScores": "language.scores",
+    "KeyStatistics": "language.keys",
+    "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
@@ -65,15 +89,21 @@ _HOMES = {
     "Steer": "recipe",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
+    "collect_keys": "language.keys",
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
+    "export_adapter": "export.adapter",
     "export_checkpoint": "export",
     "export_kv": "export",
+    "export_language_model": "export.adapter",
     "export_lora": "export",
     "import_kv_dump": "export",
+    "measure_facts": "language.measures",
+    "open_language_model": "language",
     "open_model": "models",
     "push": "export",
+    "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from styles.checkpoints.checkpoint import convert, load_generator, save_generator
-    from styles.checkpoints.unpickle import UnsafeFileError
+    from styles.checkpoints.stored import UnsafeFileError
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
@@ -43,7 +43,7 @@ _HOMES = {
     "Row": "units.ranking",
     "Statistics": "units.modulate",
     "UnitEdit": "units.modulate",
-    "UnsafeFileError": "checkpoints.unpickle",
+    "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
     "convert": "checkpoints.checkpoint",
     "grid": "pictures",

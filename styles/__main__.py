@@ -27,7 +27,9 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="'demo', or a .p
 SeedsOption = Annotated[str, typer.Option("--seeds", "-s", help="Seeds such as 0,3,8-15.")]
 TruncationOption = Annotated[float, typer.Option("--truncation", help="1 is the full variety, 0 the mean image.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1 or mps.")
+]
 ClassOption = Annotated[int | None, typer.Option("--class", help="Class of a conditional model.")]
 UnitsOption = Annotated[
     list[str] | None, typer.Option("--unit", "-u", help="layer:channel=value, such as b32.conv1:12=-10; repeatable.")
@@ -51,9 +53,10 @@ def mask_of(path: Path) -> Tensor:
     """A picture as a mask: brightness, or opacity when the picture has it."""
     import numpy as np
     import torch
-    from PIL import Image
 
-    with Image.open(path) as picture:
+    from styles.reading import open_picture
+
+    with open_picture(path) as picture:
         clear = "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
         band = picture.getchannel("A") if clear else picture.convert("L")
         return torch.from_numpy(np.array(band, dtype=np.float32) / 255)
@@ -87,19 +90,19 @@ def sample(
     truncation: TruncationOption = 1.0,
     label: ClassOption = None,
     columns: Annotated[int, typer.Option(help="Pictures in a row of the sheet.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Paint some seeds: one sheet (.png), or one picture per seed into a folder."""
-    from styles.pictures import grid, to_pil
+    from styles.pictures import grid, save_picture, to_pil
 
     loaded, w = _open(model, seeds, truncation, label, device)
     images = loaded.synthesize(w)
     if out.suffix:
-        grid(images, columns=min(columns, len(images))).save(out)
+        save_picture(grid(images, columns=min(columns, len(images))), out)
     else:
         out.mkdir(parents=True, exist_ok=True)
         for seed, picture in zip(seeds_of(seeds), to_pil(images), strict=True):
-            picture.save(out / f"seed_{seed}.png")
+            save_picture(picture, out / f"seed_{seed}.png")
     typer.echo(f"{len(images)} images written to {out}")
 
 
@@ -120,10 +123,10 @@ def rank(
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet of the top units (.png).")] = None,
     top: Annotated[int, typer.Option(help="Rows to show.")] = 20,
     resume: Annotated[Path | None, typer.Option(help="File to leave when interrupted and to go on from.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Rank the units by their effect inside a mask; the table goes to a .csv or .json file."""
-    from styles.pictures import contact_sheet
+    from styles.pictures import contact_sheet, save_picture
     from styles.units.rank import rank_units
 
     loaded, w = _open(model, seeds, truncation, label, device)
@@ -149,7 +152,7 @@ def rank(
         )
     typer.echo(f"{len(ranking)} units written to {out}; the first {ranking.confirmed_depth()} rows are exact")
     if sheet is not None:
-        contact_sheet(loaded, w, ranking, count=top).save(sheet)
+        save_picture(contact_sheet(loaded, w, ranking, count=top), sheet)
 
 
 def _progress(what: str = "units") -> Any:
@@ -177,19 +180,19 @@ def turn(
     label: ClassOption = None,
     mask: MaskOption = None,
     save: Annotated[Path | None, typer.Option(help="Keep the edit as a small .json file.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units: a sheet (.png) with the images before in the upper and after in the lower row."""
     import torch
 
-    from styles.pictures import grid
+    from styles.pictures import grid, save_picture
 
     loaded, w = _open(model, seeds, truncation, label, device)
     change = _edit(unit, edit, how)
     before = loaded.synthesize(w)
     with change.applied(loaded, mask=None if mask is None else mask_of(mask)):
         after = loaded.synthesize(w)
-    grid(torch.cat([before, after]), columns=len(before)).save(out)
+    save_picture(grid(torch.cat([before, after]), columns=len(before)), out)
     if save is not None:
         change.save(save)
     typer.echo(f"{len(change.units)} units turned on {len(before)} images; written to {out}")
@@ -210,7 +213,7 @@ def sweep(
     label: ClassOption = None,
     mask: MaskOption = None,
     fps: Annotated[float, typer.Option(help="Frames a second of a .gif or .mp4.")] = 12.0,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units through a range (each by step times its value, 1 when none is given): .gif, .mp4 or a .png strip."""
     import torch
@@ -244,7 +247,7 @@ def pairs(
     label: ClassOption = None,
     mask: MaskOption = None,
     batch: Annotated[int, typer.Option(help="Pictures painted at a time.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
     from styles.checkpoints.checkpoint import load_generator

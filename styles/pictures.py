@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as nnf
 
+from styles.files import whole
 from styles.generator import Generator
 from styles.units.modulate import turned
 from styles.units.ranking import Ranking, Row
@@ -47,6 +48,17 @@ def grid(images: Float[Tensor, "batch rgb h w"], *, columns: int) -> Picture:
     return sheet
 
 
+def save_picture(picture: Picture, path: str | Path) -> None:
+    """Write a picture in the format that the name's ending says; a half-written one never stands under the name.
+
+    Raises:
+        ValueError: an ending that is no picture's.
+        OSError: the folder is missing or cannot be written.
+    """
+    with whole(path) as part:
+        picture.save(part)
+
+
 def save_sweep(
     frames: Sequence[Float[Tensor, "batch rgb h w"]], path: str | Path, *, fps: float = 12.0, side: int | None = None
 ) -> None:
@@ -62,12 +74,8 @@ def save_sweep(
         raise ValueError("the sweep has no frames.")
     if side is not None:
         frames = [nnf.interpolate(frame, size=(side, side), mode="bicubic", antialias=True) for frame in frames]
-    partial = target.with_name(f"{target.stem}.part{target.suffix}")
-    try:
-        writers[target.suffix](frames, partial, fps)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(target) as part:
+        writers[target.suffix](frames, part, fps)
 
 
 def _save_gif(frames: Sequence[Tensor], path: Path, fps: float) -> None:

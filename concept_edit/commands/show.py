@@ -42,7 +42,7 @@ def diagnose(
     *,
     held_out: Annotated[str, typer.Option("--held-out", help="Prompts that should not move, by ';'.")] = "",
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

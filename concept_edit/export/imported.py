@@ -107,7 +107,7 @@ class _Change:
 
     def of(self, site: Site) -> tuple[Float[Tensor, "d_out d_text"], Float[Tensor, "d_out d_text"]]:
         """W and ΔW in float64, on the columns that read text."""
-        weight = self.model.weights()[site.name].detach().cpu()
+        weight = self.model.matrix(site.name).detach().cpu()
         new = self.file.read([self.found[site]])[self.found[site]]
         if new.shape != weight.shape:
             raise ValueError(
@@ -142,7 +142,7 @@ class _Change:
             pair = dense_pair(delta)
             noise = _rounding(weight, self.file, self.found[site]) * sum(math.sqrt(n) for n in delta.shape)
             kept = pair.cut(rank or max(1, int((pair.spectrum > 1.5 * noise).sum())))
-            missing = self.model.weights()[site.name].shape[1] - delta.shape[1]
+            missing = self.model.shapes[site.name][1] - delta.shape[1]
             pairs[site.name] = Pair(kept.up, torch.nn.functional.pad(kept.down, (0, missing)), kept.spectrum)
         return pairs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,12 +15,6 @@ from concept_edit.models.encode import OpenTower
 HEARS_NO_TEXT = re.compile(r"(visual|vision_tower|vision_model|multi_modal_projector|lm_head)\b")
 """Parts of multimodal encoders, and heads, that no row of a prompt comes from."""
 _PROBES = ("a painting of a village, in the style of Van Gogh", "")
-
-
-def named_weights(encoder: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters by name, sorted, without the prefix that differs between transformers versions."""
-    named = ((name.removeprefix("text_model."), value) for name, value in encoder.named_parameters())
-    return iter(sorted(named))
 
 
 def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
@@ -41,8 +35,8 @@ def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
 def _hearing(tower: OpenTower) -> Iterable[tuple[str, Tensor]]:
     """The weights that a prompt passes, by names that do not depend on what else the encoder's class can do."""
     if tower.spec.kind != "asked":
-        return named_weights(tower.encoder)
-    named = ((core_name(name), value) for name, value in named_weights(tower.encoder) if not HEARS_NO_TEXT.search(name))
+        return tower.tensors()
+    named = ((core_name(name), value) for name, value in tower.tensors() if not HEARS_NO_TEXT.search(name))
     return sorted(named, key=lambda item: item[0])
 
 

@@ -29,6 +29,7 @@ from concept_edit.identity import digest
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import row_moment
 from concept_edit.models.contract import Model
+from concept_edit.prompts.kept import keep, recall
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
 from concept_edit.reading.kinds import CORPUS as FORMAT
 from concept_edit.reading.lists import csv_table, named
@@ -142,14 +143,21 @@ class Corpus:
 
     def save(self, path: str | os.PathLike[str], *, more: Mapping[str, Any] | None = None) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
-        tensors = {
+        write_tensors(path, self.tensors(), self.header() | dict(more or {}))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor under its name in a file."""
+        return {
             f"{name}.{key}": getattr(found, key).contiguous()
             for name, found in self.streams.items()
             for key in ("square", "total", "sample", "caption")
         }
-        header: dict[str, Any] = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
-        header |= {"model": self.model, "text_encoder": self.fingerprint, **(more or {})}
-        write_tensors(path, tensors, header | {"weights": {n: m.weight for n, m in self.streams.items()}})
+
+    def header(self) -> dict[str, Any]:
+        """Everything else a file needs."""
+        about = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled), "model": self.model}
+        about["text_encoder"] = self.fingerprint
+        return about | {"weights": {name: found.weight for name, found in self.streams.items()}}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Corpus:
@@ -158,7 +166,22 @@ class Corpus:
         Raises:
             ValueError: not such a file, or a truncated one.
         """
-        return _read(*read_tensors(path, FORMAT))
+        return cls.read(*read_tensors(path, FORMAT))
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Corpus:
+        """Put `tensors` and `header` together again."""
+        streams = {
+            name: Moments(
+                tensors[f"{name}.square"],
+                tensors[f"{name}.total"],
+                weight,
+                tensors[f"{name}.sample"],
+                tensors[f"{name}.caption"],
+            )
+            for name, weight in header["weights"].items()
+        }
+        return cls(streams, header["captions"], tuple(header["sampled"]), header["model"], header["text_encoder"])
 
 
 def collect_corpus(
@@ -215,8 +238,20 @@ def shipped_corpus(model: Model) -> Corpus | None:
 
 
 def default_corpus(model: Model) -> Corpus:
-    """The corpus shipped with the embedded model; for others, plain captions read now (a few hundred, seconds)."""
-    return shipped_corpus(model) or collect_corpus(model, plain_captions())
+    """The corpus shipped with the embedded model; for others, plain captions, read once and kept (`kept`)."""
+    return shipped_corpus(model) or plain_corpus(model)
+
+
+def plain_corpus(model: Model) -> Corpus:
+    """Plain captions as the model sees them, from the user's cache folder where they were read before."""
+    captions = plain_captions()
+    about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, "captions": digest(captions)}
+    held = recall(about, FORMAT)
+    if held is not None:
+        return Corpus.read(*held)
+    found = collect_corpus(model, captions)
+    keep(about, found.tensors(), found.header())
+    return found
 
 
 _WHO = (
@@ -274,7 +309,7 @@ _THINGS = (
 
 
 def plain_captions() -> list[str]:
-    """Some 200 everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
+    """Eighty everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
     people = [f"{who} {doing}" for i, who in enumerate(_WHO) for doing in _DOING[i % 3 :: 3]]
     scenes = [*people, *_THINGS]
     return [_VIEWS[i % len(_VIEWS)].format(scene) for i, scene in enumerate(scenes)] + list(_THINGS)
@@ -296,7 +331,7 @@ def _begun(model: Model, out: str | os.PathLike[str] | None, mark: str) -> Corpu
     tensors, header = read_tensors(out, FORMAT)
     if header.get("of") != mark or header["text_encoder"] != model.fingerprint:
         raise ValueError(f"{out} was begun with other captions or another text encoder; give another name")
-    return _read(tensors, header)
+    return Corpus.read(tensors, header)
 
 
 def _batch(model: Model, captions: Sequence[str]) -> Corpus:
@@ -344,17 +379,3 @@ def _places(prompt: PromptRows) -> dict[int, float]:
         return {0: 1.0}
     own = {token: 1.0 for span in prompt.spans for token in (*span.subject, *span.suffix)}
     return own | {pad: 1 / len(span.pads) for span in prompt.spans for pad in span.pads}
-
-
-def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Corpus:
-    streams = {
-        name: Moments(
-            tensors[f"{name}.square"],
-            tensors[f"{name}.total"],
-            weight,
-            tensors[f"{name}.sample"],
-            tensors[f"{name}.caption"],
-        )
-        for name, weight in header["weights"].items()
-    }
-    return Corpus(streams, header["captions"], tuple(header["sampled"]), header["model"], header["text_encoder"])

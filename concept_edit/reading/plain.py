@@ -78,6 +78,8 @@ def parse_json(text: str | bytes, name: str, *, most: int = MOST_BYTES) -> Any:
         raise ValueError(f"{name} is not JSON ({sentence(error)}); write or fetch it again") from None
     if _deeper(value, DEEPEST):
         raise ValueError(f"{name} is nested more than {DEEPEST} levels deep; refused")
+    if (b"\\u" if isinstance(text, bytes) else "\\u") in text and not _is_text(value):  # type: ignore[operator]
+        raise ValueError(f"{name} holds half of a character (a lone surrogate), which cannot be written; refused")
     return value
 
 
@@ -92,6 +94,15 @@ def read_object(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> dict
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no JSON object but {short(found)}; write or fetch it again")
     return found
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all of it can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> float:

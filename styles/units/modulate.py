@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from styles.files import whole
 from styles.generator import Generator, StyleEdit, refuse_nan
 from styles.layers import Noise
 
@@ -278,19 +279,15 @@ class UnitEdit:
         rows = [{"layer": layer, "channel": channel, "value": value} for layer, channel, value in self.units]
         content = {"format": EDIT_FORMAT, "how": self.how, "mode": self.mode, "note": self.note, "units": rows}
         target = Path(path)
-        partial = target.with_name(target.name + ".part")
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(target)
+        with whole(target) as part:
+            part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> UnitEdit:
         """Read the JSON file; ValueError when it is something else."""
-        try:
-            return cls._of(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"{Path(path).name} is no unit edit ({type(error).__name__}: {str(error)[:80]})."
-            ) from None
+        from styles.units.edit_file import read_unit_edit
+
+        return cls._of(read_unit_edit(path).model_dump())
 
     @classmethod
     def _of(cls, content: Any) -> UnitEdit:

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from styles.files import whole
+
 if TYPE_CHECKING:
     import pandas
 
@@ -222,9 +224,8 @@ class Ranking:
         if target.suffix not in (".json", ".csv"):
             raise ValueError(f"a ranking is saved as .json or .csv, got {target.name!r}.")
         text = self.to_json(mask) if target.suffix == ".json" else self.to_csv(mask)
-        partial = target.with_name(target.name + ".part")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
+        with whole(target) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 def spearman(first: Float[Tensor, " units"], second: Float[Tensor, " units"]) -> float:

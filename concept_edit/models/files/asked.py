@@ -15,6 +15,7 @@ import torch
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, readers_of
 from concept_edit.models.files.weights_files import Weights, part, variant_of
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
@@ -30,7 +31,7 @@ def open_asked(
     weights = part(folder / family.denoiser)
     names = list(readers_of(family, weights.where))
     dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
-    matrices = {key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()}
+    matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
     shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **absent(family)})
     denoiser = first_modules(family, config, weights, place, dtype)
     return OpenedModel(
@@ -40,7 +41,7 @@ def open_asked(
         matrices=matrices,
         load=lambda: _pipeline(folder, family, place, dtype, _shared(shell, family)),
         defaults=defaults,
-        origin=Origin(folder, {key: key for key in names}),
+        origin=Origin(folder, matrices.names),
         route=OpenRoute(family, shell, denoiser),
     )
 

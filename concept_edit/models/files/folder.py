@@ -12,7 +12,9 @@ from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, Tower, family_of, readers_of
 from concept_edit.models.files.asked import open_asked
 from concept_edit.models.files.plain_json import read_json
-from concept_edit.models.files.weights_files import part, variant_of
+from concept_edit.models.files.text_weights import StoredText, build
+from concept_edit.models.files.weights_files import Weights, part, variant_of
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
@@ -34,7 +36,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
     names = list(readers_of(family, weights.where))
     stored = weights.dtype(names[0]) if names else torch.float32
     dtype = place.precision(stored)
-    matrices = {key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()}
+    matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
     towers = [tower_in(folder, spec, place, dtype) for spec in family.towers if _present(folder, spec, index, family)]
     return OpenedModel(
         name,
@@ -43,7 +45,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         matrices=matrices,
         load=lambda: _pipeline(folder, family, towers, index, place, dtype),
         defaults=generation_in(folder),
-        origin=Origin(folder, {key: key for key in names}),
+        origin=Origin(folder, matrices.names),
         layers=layers_of(config),
     )
 
@@ -70,10 +72,35 @@ def _present(folder: Path, spec: Tower, index: dict[str, Any], family: Family) -
 
 def tower_in(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) -> OpenTower:
     """One text encoder with its tokenizer, from a diffusers folder."""
+    where = folder / spec.encoder
+    weights, tokenizer = part(where), tokenizer_in(folder, spec)
+    try:
+        config, stored = encoder_config(where, spec), StoredText(weights, form="t5" if spec.kind == "t5" else "hf")
+        resting = build(spec.kind, config, stored, dtype)
+    except (KeyError, ValueError):  # names or sizes that transformers may know how to read
+        encoder = _as_transformers_reads(where, weights, spec, dtype)
+        return OpenTower(spec, encoder.eval().requires_grad_(False).to(place.device), tokenizer)
+    return settled(OpenTower(spec, resting.encoder, tokenizer, resting), place)
+
+
+def settled(tower: OpenTower, place: Placement) -> OpenTower:
+    """The tower where it belongs: asleep on a CPU, in the memory of any other device."""
+    if tower.resting is not None and place.device.type != "cpu":
+        tower.resting.wake(place.device)
+    return tower
+
+
+def encoder_config(where: Path, spec: Tower) -> Any:
+    """The configuration of a text encoder in a diffusers folder."""
     import transformers
 
-    where = folder / spec.encoder
-    weights = part(where)
+    kind = transformers.T5Config if spec.kind == "t5" else transformers.CLIPTextConfig
+    return kind.from_pretrained(where, local_files_only=True)
+
+
+def _as_transformers_reads(where: Path, weights: Weights, spec: Tower, dtype: torch.dtype) -> Any:
+    import transformers
+
     variant = variant_of(next(iter(weights.where.values())))
     with quiet():
         encoder, info = getattr(transformers, _ENCODERS[spec.kind]).from_pretrained(
@@ -81,7 +108,7 @@ def tower_in(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) ->
         )
     if info["missing_keys"]:
         raise ValueError(f"{where} lacks {sorted(info['missing_keys'])[0]}; is its weight file complete?")
-    return OpenTower(spec, encoder.eval().requires_grad_(False).to(place.device), tokenizer_in(folder, spec))
+    return encoder
 
 
 def tokenizer_in(folder: Path, spec: Tower) -> Any:
@@ -108,7 +135,7 @@ def _pipeline(
 ) -> Any:
     import diffusers
 
-    given: dict[str, Any] = {tower.spec.encoder: tower.encoder for tower in towers}
+    given: dict[str, Any] = {tower.spec.encoder: tower.awake() for tower in towers}
     given |= {tower.spec.tokenizer: tower.tokenizer for tower in towers}
     given |= {name: None for name in _UNUSED if name in index}
     if "requires_safety_checker" in index:

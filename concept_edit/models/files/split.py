@@ -24,6 +24,7 @@ from concept_edit.models.files.names import UNET_PREFIX
 from concept_edit.models.files.plain_json import read_json
 from concept_edit.models.files.weights_files import Weights, one_file
 from concept_edit.models.fingerprint import HEARS_NO_TEXT, core_name
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
@@ -140,7 +141,7 @@ def open_split(path: Path, rows: Sequence[Split], place: Placement, *, companion
         str(path),
         family,
         [OpenTower(spec, getattr(shell, spec.encoder), getattr(shell, spec.tokenizer)) for spec in family.towers],
-        matrices={key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()},
+        matrices=Matrices(weights, {key: key for key in names}, place.device, dtype),
         load=lambda: _pipeline(path, folder, family, shell, dtype).to(place.device),
         origin=Origin(path, {name: weights.names[name] for name in names}),
         route=OpenRoute(family, shell, first_modules(family, config, weights, place, dtype)),
