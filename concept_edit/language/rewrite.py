@@ -19,8 +19,10 @@ from torch import Tensor
 
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
+from concept_edit.language.encoder import TEMPLATES, TextEncoder
 from concept_edit.language.facts import Fact, check_facts
 from concept_edit.language.keys import KeyStatistics, collect_keys
+from concept_edit.language.meanings import MEANING, find_meanings
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.tuning import Tuning, tune
@@ -77,10 +79,12 @@ def rewrite(
         ValueError: facts that contradict each other, another method, statistics of another model, layers for `rome` or
             `ft` that are not one, or a model this method does not suit.
     """
-    held, search = check_facts(facts), search or Search()
+    held, search = check_facts(facts), search or _search(lm)
     if method not in get_args(Method):
         raise ValueError(f"{method!r} is no method; expected {', '.join(get_args(Method))}")
     chosen, notes = _layers(lm, held, method, layers)
+    if isinstance(lm, TextEncoder) and (method == "ft" or statistics is None):
+        raise ValueError("a text encoder is rewritten with 'rome', 'memit' or 'null' and statistics of `collect_keys`")
     if method == "ft":
         factors, losses = tune(lm, held, lm.site("memory", chosen[0]), tuning or Tuning())
         return _edit(lm, held, method, chosen, factors, notes + _told(held, losses))
@@ -88,7 +92,7 @@ def rewrite(
         statistics = collect_keys(lm, chosen, tokens=_OWN_TOKENS, seed=search.seed)
         notes += (f"keys: {statistics.told}",)
     statistics.check(lm)
-    contexts = find_contexts(lm, search.contexts, seed=search.seed)
+    contexts = _contexts(lm, search)
     if method == "rome":
         memories, losses = _one_by_one(lm, held, chosen[0], statistics, contexts, search)
         mode: Mode = "sequence"
@@ -113,10 +117,10 @@ def rewrite_each(
     Raises:
         ValueError: as `rewrite`.
     """
-    search, held, layer = search or Search(), tuple(facts), lm.site("mlp", layer).layer
+    search, held, layer = search or _search(lm), tuple(facts), lm.site("mlp", layer).layer
     statistics.check(lm)
-    contexts = find_contexts(lm, search.contexts, seed=search.seed)
-    found = find_values(lm, lm.site("mlp", layer), held, contexts, search, batch_size=batch_size)
+    contexts = _contexts(lm, search)
+    found = _values(lm, lm.site("mlp", layer), held, contexts, search, batch_size)
     keys = subject_states(lm, [lm.site("memory", layer)], held, contexts)[lm.site("memory", layer)]
     reach = whiten(keys, statistics.moment(layer)).float()
     edits = []
@@ -161,7 +165,7 @@ def _one_by_one(
         for n, fact in enumerate(facts):
             now = rewrite_matrix(memory, "sequence")
             moved = (now.left @ (now.right @ keys[n])) if n else torch.zeros(site.width)
-            found = find_values(lm, site, [fact], contexts, search)
+            found = _values(lm, site, [fact], contexts, search)
             wanted = torch.cat([memory.wanted, found.deltas + moved])
             memory = Memory(keys[: n + 1], reach[: n + 1], wanted)
             losses += found.losses
@@ -185,13 +189,13 @@ def _spread(
     """Equations 14 and 19 to 21 of MEMIT: what is missing is shared by the layers that are left, from below."""
     top = lm.site("hidden", layers[-1])
     _refuse_norms(lm, top)
-    found: Values = find_values(lm, top, facts, contexts, search)
+    found = _values(lm, top, facts, contexts, search)
     goals, weights = found.start + found.deltas, lm.weights()
     memories, before = dict[str, Memory](), dict[str, Tensor]()
     try:
         for n, layer in enumerate(layers):
             keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
-            now = subject_states(lm, [top], facts, [""])[top]
+            now = subject_states(lm, [top], facts, contexts[:1])[top]
             reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)
             memories[name] = Memory(keys, reach.float(), (goals - now) / (len(layers) - n))
@@ -201,6 +205,24 @@ def _spread(
     finally:
         restore(weights, before)
     return memories, found.losses
+
+
+def _search(lm: LanguageModel) -> Search:
+    return MEANING if isinstance(lm, TextEncoder) else Search()
+
+
+def _contexts(lm: LanguageModel, search: Search) -> Sequence[str]:
+    if isinstance(lm, TextEncoder):
+        return TEMPLATES
+    return find_contexts(lm, search.contexts, seed=search.seed)
+
+
+def _values(
+    lm: LanguageModel, site: Site, facts: Sequence[Fact], contexts: Sequence[str], search: Search, batch_size: int = 8
+) -> Values:
+    """What makes a language model say the new answer, or a text encoder mean it."""
+    find = find_meanings if isinstance(lm, TextEncoder) else find_values
+    return find(lm, site, facts, contexts, search, batch_size=batch_size)  # type: ignore[arg-type]
 
 
 def _reach(keys: Tensor, statistics: KeyStatistics, layer: int, method: str, hold: Hold) -> Tensor:
