@@ -1,4 +1,4 @@
-"""A control solved from a mask: it does what is asked where a lamp is planted, tells what it reached, leaves the rest."""
+"""A control solved from a mask: it does what is asked where a lamp is planted, and tells what it reached."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ import styles
 from styles.generator import Generator
 from styles.units.goals import luminance, region_mean
 from styles.units.natural import Natural
-from styles.units.solving import Solve, Weights, _free
-
-SEEDS = [0, 1, 2, 5, 6]
 
 
 @pytest.fixture(scope="module")
