@@ -13,7 +13,7 @@ from torch import Tensor
 from styles.generator import Generator
 from styles.layers import Noise
 from styles.units.few import refit
-from styles.units.goals import ALL, Goal, coloured, darker, resized
+from styles.units.goals import Goal, coloured, darker, resized
 from styles.units.modulate import Unit, UnitEdit
 from styles.units.natural import Natural, latents
 from styles.units.rank import full_precision
@@ -21,6 +21,8 @@ from styles.units.solving import Kept, Solve, Weights
 
 ENOUGH, NOTHING = 0.7, 0.05
 """Shares of what was asked: from the first on it is there, up to the second nothing came of it."""
+COMPANIONS = 3
+"""Own pictures of the generator that are solved beside the marked ones."""
 OTHERS = 4
 """Own pictures of the generator on which few units are fitted besides the marked ones, so that they transfer."""
 
@@ -56,7 +58,7 @@ def solve_control(
     few units, `kept`.
 
     A warning tells how far a control came that cannot be reached. ValueError: a mask that is empty, covers everything
-    or is dark already, a change that the generator cannot make at all, or settings that contradict each other.
+    or is dark, a change that the generator cannot make at all, or settings that contradict each other.
     """
     make = asked(darken, colour, size)
     if model.edited:
@@ -65,6 +67,8 @@ def solve_control(
         raise ValueError(f"steps must be at least 1, got {steps}.")
     with full_precision(model), torch.no_grad():
         job = Solve(model, w, mask, protect=protect, keep=keep_named or {}, noise=noise)
+        if colour is None and size is None:
+            job.accompany(COMPANIONS, seed)
         job.report(progress, steps)
         goal = make(job, seed)
         y, reached, place = job.solve(goal, weights or Weights(), steps)
@@ -109,11 +113,12 @@ def measured(job: Solve, goal: Goal, shift: Mapping[str, Tensor], note: str, **m
         if value != 0
     ]
     edit = UnitEdit(tuple(rows), "shift", "style", note)
+    marked = slice(job.marked)
     with edit.applied(job.model):
-        after = job.pictures(job.styles)
-    rest = 1 - goal.region
-    change = ((after - job.before).abs().mean(1) / 2 * rest).sum() / rest.sum()
-    told = {"reached": float(goal.share(after, ALL).mean()), "outside": float(change), **more}
+        after = job.pictures({name: value[marked] for name, value in job.styles.items()})
+    rest = 1 - goal.region[marked]
+    change = ((after - job.before[marked]).abs().mean(1) / 2 * rest).sum() / rest.sum()
+    told = {"reached": float(goal.share(after, marked).mean()), "outside": float(change), **more}
     return UnitEdit(edit.units, "shift", "style", note, tuple((name, round(x, 4)) for name, x in told.items()))
 
 

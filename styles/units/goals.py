@@ -94,8 +94,8 @@ def darker(before: Pictures, masks: Masks, amount: float, own: Pictures) -> Goal
     if bool((lit < LIT).any()):
         at, least = int(lit.argmin()), float(lit.min())
         raise ValueError(
-            f"the marked region of picture {at} is dark already: it stands {float(start[at]):+.2f} against what is around it, "
-            f"only {max(least, 0.0):.2f} above its dark state; mark it on a picture where it is lit."
+            f"the marked region of picture {at} is dark: it stands {float(start[at]):+.2f} against what is around "
+            f"it, only {max(least, 0.0):.2f} above its dark state; mark it on a picture where it is lit."
         )
 
     def share(pictures: Pictures, at: Which) -> Tensor:

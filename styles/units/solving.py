@@ -22,7 +22,7 @@ from torch.nn import functional as nnf
 
 from styles.generator import Generator
 from styles.layers import NOISES, Noise
-from styles.units.goals import Goal, Pictures, colours, region_mean
+from styles.units.goals import Goal, Pictures, colours, excess, region_mean, surroundings
 from styles.units.modulate import UnitEdit
 from styles.units.natural import Natural, latents
 from styles.units.rank import weights_of
@@ -36,6 +36,8 @@ STEP, PULL = 1.2, 0.5
 Wide differences about tamer pictures tell what a direction does in general: a lamp at full power is saturated, and its
 own picture hardly tells what dims it.
 """
+ASKED = 0.8
+"""Root mean square to which a wanted change is brought, so that small changes are solved as well as large ones."""
 FARTHEST = 8.0
 """Longest move in natural standard deviations; farther out pictures fall apart."""
 NEARLY = 0.95
@@ -85,13 +87,37 @@ class Solve:
         self.side = min(SIDE, model.config.resolution)
         stack, _ = weights_of(mask, len(self.w), self.side, model, protect=protect, ignore=None)
         self.masks, self.protect = stack[:, 0], stack[:, 2]
-        self.styles = model.styles(self.w)
-        self.before = self.pictures(self.styles)
+        self.marked = len(self.w)
+        self._look()
         self.natural = Natural.of(model)
         units = torch.eye(len(self.natural))
         self.columns = self.natural.shift(model, units)
         self.keep = dict(keep or {})
         self.report(None, 1)
+
+    def _look(self) -> None:
+        """The unit values and pictures of all w vectors."""
+        self.styles = self.model.styles(self.w)
+        self.before = self.pictures(self.styles)
+
+    def accompany(self, count: int, seed: int) -> None:
+        """Add own pictures in which the marked region is lit as well: one picture alone tells a direction badly.
+
+        They are those of many in which a mask stands out most against its surroundings; `marked` still counts the
+        pictures that were given.
+        """
+        own = next(latents(self.model, 2 * OWN, truncation=1.0, seed=seed + 2, batch=2 * OWN))
+        pictures = self.pictures(self.model.styles(own))
+        rows, masks = [], []
+        for at in range(count):
+            mask = self.masks[at % self.marked, None]
+            order = excess(pictures, mask, surroundings(mask)).argsort(descending=True).tolist()
+            rows.append(next(row for row in order if row not in rows))
+            masks.append(at % self.marked)
+        self.w = torch.cat([self.w, self.model.full_w(own[rows])])
+        self.masks = torch.cat([self.masks, self.masks[masks]])
+        self.protect = torch.cat([self.protect, self.protect[masks]])
+        self._look()
 
     def report(self, progress: Callable[[int, int], None] | None, steps: int) -> None:
         """Whom to tell of the pictures painted."""
@@ -139,7 +165,7 @@ class Solve:
             own = [free @ torch.linalg.solve(free.T @ n @ free, free.T @ right) for n, right, _ in systems]
             direction = nnf.normalize(nnf.normalize(torch.stack(own), dim=1).mean(0), dim=0)
             lengths = self.far_enough(goal, direction)
-            y = lengths.mean() * direction
+            y = lengths[: self.marked].mean() * direction
             place = float((self.natural.place(self.w) @ direction + lengths).mean())
             found.append(Found(y, self.reached(goal, y), place))
         most = max(row.reached for row in found)
@@ -155,6 +181,7 @@ class Solve:
         held = weights.outside * rest / rest.sum() + weights.protect * guard / guard.sum().clamp_min(1.0)
         seen, flat, wanted = goal.view(change).flatten(1), colours(change).flatten(1), goal.wanted[image]
         marked = _spread(inside / inside.sum(), wanted)
+        wanted = wanted * ASKED / (marked @ wanted.flatten().square()).sqrt()
         normal = (seen * marked) @ seen.T + (flat * _spread(held, change[0])) @ flat.T
         return normal + weights.prior * torch.eye(len(y), device=y.device), (seen * marked) @ wanted.flatten(), kept
 
@@ -212,7 +239,7 @@ class Solve:
 
     def reached(self, goal: Goal, y: Float[Tensor, " k"]) -> float:
         """The mean share of what was asked after a move, over the marked pictures."""
-        shares = [goal.share(self.pictures(self.moved(image, y[None])), image) for image in range(len(self.w))]
+        shares = [goal.share(self.pictures(self.moved(image, y[None])), image) for image in range(self.marked)]
         return float(torch.cat(shares).mean())
 
 
