@@ -40,8 +40,8 @@ ASKED = 0.8
 """Root mean square to which a wanted change is brought, so that small changes are solved as well as large ones."""
 FARTHEST = 8.0
 """Longest move in natural standard deviations; farther out pictures fall apart."""
-NEARLY = 0.95
-"""Of the solutions that reach this share of the best one's, the shortest is taken: it is the most natural."""
+NEARLY = 0.05
+"""Of the solutions that come so near to the best one's share, the shortest is taken: it is the most natural."""
 OWN = 128
 """Own pictures of the generator from which the dark state is read."""
 
@@ -169,7 +169,7 @@ class Solve:
             place = float((self.natural.place(self.w) @ direction + lengths).mean())
             found.append(Found(y, self.reached(goal, y), place))
         most = max(row.reached for row in found)
-        return min((row for row in found if row.reached >= NEARLY * most), key=lambda row: float(row.y.norm()))
+        return min((row for row in found if row.reached >= most - NEARLY), key=lambda row: float(row.y.norm()))
 
     def normal(
         self, goal: Goal, weights: Weights, image: int, y: Float[Tensor, " k"]
