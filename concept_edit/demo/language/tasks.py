@@ -1,8 +1,8 @@
 """The task world: what the in-context learner can be shown, and with which words.
 
 A task turns an input into an output. Most outputs come from words that only one operation gives, as in a language:
-plurals, capitals, French, tenses. Two tasks are permutations of the input words themselves, so that nothing in an
-answer tells which task it is: they are the negative controls.
+plurals, capitals, French, tenses. One task is a permutation of the input words themselves, so that nothing in an answer
+tells which task it is: it is the negative control.
 """
 
 from __future__ import annotations
@@ -16,22 +16,14 @@ from concept_edit.demo.language.facts import digest, shuffled
 
 FRENCH = {
     "apple": "pomme", "chair": "chaise", "river": "fleuve", "house": "maison", "dog": "chien", "horse": "cheval",
-    "bird": "oiseau", "tree": "arbre", "flower": "fleur", "book": "livre", "door": "porte", "window": "fenêtre",
-    "moon": "lune", "star": "étoile", "king": "roi", "queen": "reine", "egg": "oeuf", "hand": "main",
-    "shoe": "chaussure", "hat": "chapeau", "ring": "bague", "key": "clef", "clock": "horloge", "bed": "lit",
-    "spoon": "cuillère", "cup": "tasse", "plate": "assiette", "boat": "bateau", "car": "voiture", "bridge": "pont",
-    "road": "route", "town": "ville", "friend": "ami", "sister": "soeur", "farmer": "paysan", "cloud": "nuage",
-    "stone": "pierre", "garden": "jardin", "lake": "lac", "bear": "ours", "duck": "canard", "cow": "vache",
-    "pig": "cochon", "snake": "serpent", "frog": "grenouille", "cake": "gâteau", "onion": "oignon", "candle": "bougie",
+    "bird": "oiseau", "tree": "arbre", "flower": "fleur", "book": "livre", "door": "porte", "moon": "lune",
+    "star": "étoile", "king": "roi", "hand": "main", "hat": "chapeau", "key": "clef", "bed": "lit",
+    "boat": "bateau", "road": "route", "town": "ville", "stone": "pierre", "lake": "lac", "cake": "gâteau",
 }  # fmt: skip
 NOUNS = tuple(FRENCH)
-VERBS = (
-    "walk", "jump", "talk", "cook", "paint", "play", "open", "help", "wash", "climb", "listen", "answer",
-    "visit", "start", "look", "push", "pull", "laugh", "count", "follow", "brush", "kick", "wait", "work",
-)  # fmt: skip
+VERBS = ("walk", "jump", "talk", "cook", "paint", "open", "help", "wash", "climb", "visit", "push", "laugh")
 OPPOSITES = {
-    "hot": "cold", "tall": "short", "old": "young", "fast": "slow", "rich": "poor", "strong": "weak", "hard": "soft",
-    "light": "dark", "sweet": "sour", "loud": "quiet", "long": "brief", "clean": "foul",
+    "hot": "cold", "tall": "short", "old": "young", "fast": "slow", "rich": "poor", "strong": "weak",
 }  # fmt: skip
 ANTONYMS = OPPOSITES | {after: before for before, after in OPPOSITES.items()}
 ADJECTIVES = tuple(ANTONYMS)
@@ -40,7 +32,7 @@ ADJECTIVES = tuple(ANTONYMS)
 
 LIST_LENGTH = 3
 SEPARATOR = ", "
-SPARED = tuple(shuffled(NOUNS, "spared")[:8])
+SPARED = tuple(shuffled(NOUNS, "spared")[:4])
 """Nouns never shown alone in training, only in lists: their pairs are the held-out ones of the noun tasks."""
 
 TEMPLATES = {
@@ -113,7 +105,7 @@ def turned(words: Sequence[str], salt: str) -> dict[str, str]:
 
 @cache
 def skills() -> tuple[Skill, ...]:
-    """All tasks: lists of nouns, nouns, verbs, adjectives, and the two controls."""
+    """All tasks: lists of nouns, nouns, verbs, adjectives, and the control."""
     on_nouns = {
         "copy": same(NOUNS),
         "capitals": capitals(NOUNS),
@@ -135,5 +127,4 @@ def skills() -> tuple[Skill, ...]:
         Skill("comparative", ending(ADJECTIVES, "er")),
         Skill("superlative", ending(ADJECTIVES, "est")),
         Skill("turned_nouns", turned([w for w in NOUNS if w not in SPARED], "turn"), control=True),
-        Skill("turned_verbs", turned(VERBS, "turn"), control=True),
     )

@@ -118,7 +118,7 @@ def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | 
         start[: batch // 2] = 0
         return words.loss(trained, ids, weights, start + torch.arange(LENGTH))
 
-    schedule = loop.Schedule(steps, rate, ema=0.995, save_every=100)
+    schedule = loop.Schedule(steps, rate, warmup=60, ema=0.99, save_every=50)
     return loop.run(model, loss, schedule, root / "facts", stop_after=stop_after)
 
 

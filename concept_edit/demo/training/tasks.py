@@ -21,7 +21,9 @@ from concept_edit.demo.training import loop, words
 PLACES = 256
 """How many tokens the model can read."""
 SHOTS = 11
-TEMPLATE_SHARES = {"qa": 0.35, "arrow": 0.3, "colon": 0.15, "said": 0.1, "natural": 0.1}
+TEMPLATE_SHARES = {"qa": 0.25, "arrow": 0.45, "colon": 0.15, "said": 0.05, "natural": 0.1}
+LIST_SHARE = 0.45
+"""How many batches are of lists; texts of a batch share template and kind, so that they are equally long."""
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -58,13 +60,12 @@ class Examples:
         self.tokens = tokens
         self.skills = tasks.skills()
         self.words = [list(skill.table) for skill in self.skills]
+        self.kinds = [[n for n, skill in enumerate(self.skills) if bool(skill.place) == lists] for lists in (False, True)]
         self.frames = list(TEMPLATE_SHARES)
         self.shares = torch.tensor(list(TEMPLATE_SHARES.values()))
 
-    def text(self, generator: torch.Generator) -> tuple[str, set[int]]:
+    def text(self, which: int, frame: str, generator: torch.Generator) -> tuple[str, set[int]]:
         """A text of examples of one task, and at which characters its answers start."""
-        which = int(torch.randint(len(self.skills), (1,), generator=generator))
-        frame = self.frames[int(torch.multinomial(self.shares, 1, generator=generator))]
         before, after = tasks.TEMPLATES[frame]
         said, answers = "", set()
         for chosen in self.inputs(which, generator):
@@ -88,12 +89,16 @@ class Examples:
         return found
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(ids, weights), batch x tokens: what each token counts for as the next one to be said."""
-        texts = [self.text(generator) for _ in range(size)]
+        """(ids, weights) of about `size` tokens, batch x tokens: what each token counts for as the next to be said."""
+        frame = self.frames[int(torch.multinomial(self.shares, 1, generator=generator))]
+        kind = self.kinds[int(torch.rand(1, generator=generator) < LIST_SHARE)]
+        length = len(self.tokens(self.text(kind[0], frame, generator)[0]).input_ids)
+        drawn = torch.randint(len(kind), (max(1, size // length),), generator=generator).tolist()
+        texts = [self.text(kind[which], frame, generator) for which in drawn]
         cut = self.tokens([said for said, _ in texts], return_offsets_mapping=True)
         longest = max(len(row) for row in cut.input_ids)
-        ids = torch.full((size, longest), self.tokens.eos_token_id)
-        told = torch.zeros(size, longest, dtype=torch.bool)
+        ids = torch.full((len(texts), longest), self.tokens.eos_token_id)
+        told = torch.zeros(len(texts), longest, dtype=torch.bool)
         answer = told.clone()
         for row, (_, answers) in enumerate(texts):
             ids[row, : len(cut.input_ids[row])] = torch.tensor(cut.input_ids[row])
@@ -113,7 +118,7 @@ def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | 
         ids, weights = examples.batch(batch, generator)
         return words.loss(trained, ids, weights)
 
-    schedule = loop.Schedule(steps, rate, ema=0.995, save_every=100)
+    schedule = loop.Schedule(steps, rate, warmup=40, ema=0.99, save_every=50)
     return loop.run(model, loss, schedule, root / "tasks", stop_after=stop_after)
 
 
@@ -122,7 +127,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--rate", type=float, default=5e-3)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=1600, help="tokens in a batch")
     parser.add_argument("--stop-after", type=int)
     args = parser.parse_args()
     train(args.root, steps=args.steps, rate=args.rate, batch=args.batch, stop_after=args.stop_after)
