@@ -1,8 +1,8 @@
 """Two tiny language models: one that knows a world of facts, one that learns tasks from examples.
 
-`folder("facts")` and `folder("tasks")` are folders that transformers opens. What the first was told is `facts.truths()`,
-with a list of facts to rewrite in `rewrites()`; what the second was shown is `tasks.skills()`. How they were made:
-`concept_edit/demo/training/`; what they reach: the README.md in each folder.
+`folder("facts")` and `folder("tasks")` are folders that transformers opens. What the first was told is
+`facts.truths()`, with a list of facts to rewrite in `rewrites()`; what the second was shown is `tasks.skills()`. How
+they were made: `concept_edit/demo/training/`; what they reach: the README.md in each folder.
 """
 
 from __future__ import annotations

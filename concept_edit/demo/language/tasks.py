@@ -29,7 +29,6 @@ ANTONYMS = OPPOSITES | {after: before for before, after in OPPOSITES.items()}
 ADJECTIVES = tuple(ANTONYMS)
 
 
-
 LIST_LENGTH = 3
 SEPARATOR = ", "
 SPARED = tuple(shuffled(NOUNS, "spared")[:4])
@@ -68,9 +67,11 @@ class Skill:
             words = [w for w in shuffled(self.table, self.name) if is_held_out([w]) == held_out]
             return [(word, self.table[word]) for word in words[:count]]
         found: list[tuple[str, str]] = []
-        for i in range(40 * count):
+        i = 0
+        while len(found) < count:
             words = shuffled(self.table, f"{self.name} {i}")[:LIST_LENGTH]
-            if is_held_out(words) == held_out and len(found) < count:
+            i += 1
+            if is_held_out(words) == held_out:
                 found.append((SEPARATOR.join(words), self.answer(words)))
         return found
 

@@ -9,7 +9,7 @@ from concept_edit.demo.language import facts, tasks
 from concept_edit.demo.language.requests import rewrites
 from concept_edit.demo.training.card import percent, table
 
-LICENCE = "The weights are under the project's licence; no text of others was used, every word of the world is invented."
+LICENCE = "The weights are under the project's licence; no text of others was used."
 
 
 def facts_card(f: dict[str, Any]) -> str:

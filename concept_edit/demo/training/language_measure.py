@@ -103,7 +103,7 @@ def few_shot(skill: tasks.Skill, template: str, shots: int, *, held_out: bool, m
 def measure_tasks(speaker: Speaker) -> Figures:
     figures: Figures = {}
     for skill in tasks.skills():
-        row = {"control": skill.control}
+        row: Figures = {"control": skill.control}
         for name, shots, held_out in (("shown", SHOTS, False), ("held_out", SHOTS, True), ("bare", 0, False)):
             asked = few_shot(skill, "qa", shots, held_out=held_out)
             if asked:

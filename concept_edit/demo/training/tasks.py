@@ -60,7 +60,9 @@ class Examples:
         self.tokens = tokens
         self.skills = tasks.skills()
         self.words = [list(skill.table) for skill in self.skills]
-        self.kinds = [[n for n, skill in enumerate(self.skills) if bool(skill.place) == lists] for lists in (False, True)]
+        self.kinds = [
+            [n for n, skill in enumerate(self.skills) if bool(skill.place) == lists] for lists in (False, True)
+        ]
         self.frames = list(TEMPLATE_SHARES)
         self.shares = torch.tensor(list(TEMPLATE_SHARES.values()))
 
@@ -82,8 +84,8 @@ class Examples:
             return [[known[i]] for i in order if not tasks.is_held_out([known[i]])][:SHOTS]
         found: list[list[str]] = []
         while len(found) < SHOTS:
-            order = torch.randperm(len(known), generator=generator)[: tasks.LIST_LENGTH]
-            chosen = [known[i] for i in order.tolist()]
+            drawn = torch.randperm(len(known), generator=generator)[: tasks.LIST_LENGTH]
+            chosen = [known[i] for i in drawn.tolist()]
             if not tasks.is_held_out(chosen):
                 found.append(chosen)
         return found
