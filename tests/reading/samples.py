@@ -25,7 +25,23 @@ NASTY: tuple[Any, ...] = (
     [None], [-1], ["x"] * 30_000, {"text": None}, {"x": {"x": {"x": 1}}}, json.loads("[" * 100 + "]" * 100),
 )  # fmt: skip
 """What a header may hold where something else belongs."""
-WORDS = (b"[", b"]", b"{", b"}", b"&a ", b"*a", b"!!float ", b"<<: ", b"- ", b": ", b"\n", b"\xff", b"\x00", b'"', b"1e999")
+WORDS = (
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"&a ",
+    b"*a",
+    b"!!float ",
+    b"<<: ",
+    b"- ",
+    b": ",
+    b"\n",
+    b"\xff",
+    b"\x00",
+    b'"',
+    b"1e999",
+)
 
 
 def statistics() -> ce.Statistics:

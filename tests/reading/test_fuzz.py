@@ -59,7 +59,7 @@ def test_tensor_files(kind: str, tmp_path: Path) -> None:
 
 YAML = RECIPE.to_yaml().encode()
 HISTORY = b'{"manifest":"a","parent":null,"when":"2026"}\n{"manifest":"b","parent":"a","when":"2026"}\n'
-CSV = "concept,guide,weight\nVan Gogh,art,1.5\n\"a, b\",,\n"
+CSV = 'concept,guide,weight\nVan Gogh,art,1.5\n"a, b",,\n'
 TEXTS: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
     "recipe": ("f.yaml", YAML, ce.Recipe.load),
     "recipe in JSON": ("f.json", RECIPE.compact().encode(), ce.Recipe.load),
