@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from concept_edit.models.contract import Encoded
 from concept_edit.models.families import Tower
+from concept_edit.models.reading import for_reading
 from concept_edit.models.resting import Resting
 
 
@@ -44,7 +45,7 @@ class OpenTower:
 
     def awake(self) -> Any:
         """The encoder with all its weights in memory."""
-        return self.encoder if self.resting is None else self.resting.wake()
+        return self.resting.wake() if self.resting is not None and self.resting.asleep else self.encoder
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight by name, sorted, without the prefix that differs between transformers versions."""
@@ -207,11 +208,12 @@ def _nothing(width: int, pooled: bool) -> Encoded:
 def encode(
     towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], batch_size: int
 ) -> dict[str, Encoded]:
-    """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
+    """Every stream's rows for `prompts`, `batch_size` prompts at a time, wherever the encoders are: see `reading`."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
     if not prompts:
         return {name: _nothing(width, name == "pooled") for name, width in streams.items()}
+    towers = [replace(tower, encoder=for_reading(tower.encoder)) for tower in towers]
     parts: dict[str, list[Encoded]] = {name: [] for name in streams}
     for start in range(0, len(prompts), batch_size):
         for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams):

@@ -63,7 +63,7 @@ class Family:
     name: str
     title: str
     classes: str
-    """Pattern of the diffusers pipeline class names that belong to it."""
+    """Pattern of the diffusers pipeline class names that belong to it, each spelt out."""
     pipeline: str
     """The diffusers class that paints from text."""
     denoiser: str
@@ -86,6 +86,23 @@ _TRANSFORMER = (
     Reader(r"time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
 )
 _BLOCKS = tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv")
+_SD = (
+    "|Img2Img|Inpaint|Depth2Img|Upscale|Adapter|InstructPix2Pix|ControlNet|ControlNetImg2Img|ControlNetInpaint|"
+    "ControlNetXS|PAG|PAGImg2Img|PAGInpaint|ControlNetPAG|ControlNetPAGInpaint|AttendAndExcite|DiffEdit|GLIGEN|"
+    "GLIGENTextImage|LDM3D|ModelEditing|Panorama|Paradigms|Pix2PixZero|SAG"
+)
+_SDXL = (
+    "|Img2Img|Inpaint|Adapter|InstructPix2Pix|ControlNet|ControlNetImg2Img|ControlNetInpaint|ControlNetUnion|"
+    "ControlNetUnionImg2Img|ControlNetUnionInpaint|ControlNetXS|PAG|PAGImg2Img|PAGInpaint|ControlNetPAG|"
+    "ControlNetPAGImg2Img"
+)
+_SD3 = "|Img2Img|Inpaint|ControlNet|ControlNetInpainting|PAG|PAGImg2Img"
+_FLUX = (
+    "|Img2Img|Inpaint|Fill|Kontext|KontextInpaint|Control|ControlImg2Img|ControlInpaint|ControlNet|"
+    "ControlNetImg2Img|ControlNetInpaint"
+)
+"""What each family's pipelines are called between its name and `Pipeline`. A name that is not here is no member: later
+families and modular pipelines begin with the same words."""
 _SD_CLIP = (Tower("text_encoder", "tokenizer", "clip", hidden=-1),)
 
 
@@ -106,7 +123,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd1",
             title="Stable Diffusion 1.x",
-            classes=r"StableDiffusion(?!XL|3)\w*Pipeline",
+            classes=rf"StableDiffusion({_SD})Pipeline",
             pipeline="StableDiffusionPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -116,7 +133,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd2",
             title="Stable Diffusion 2.x",
-            classes=r"StableDiffusion(?!XL|3)\w*Pipeline",
+            classes=rf"StableDiffusion({_SD})Pipeline",
             pipeline="StableDiffusionPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -126,7 +143,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sdxl",
             title="Stable Diffusion XL",
-            classes=r"StableDiffusionXL\w*Pipeline",
+            classes=rf"StableDiffusionXL({_SDXL})Pipeline",
             pipeline="StableDiffusionXLPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -142,7 +159,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd3",
             title="Stable Diffusion 3",
-            classes=r"StableDiffusion3\w*Pipeline",
+            classes=rf"StableDiffusion3({_SD3})Pipeline",
             pipeline="StableDiffusion3Pipeline",
             denoiser="transformer",
             denoiser_class="SD3Transformer2DModel",
@@ -156,7 +173,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="flux",
             title="FLUX.1",
-            classes=r"Flux(?!2)\w*Pipeline",
+            classes=rf"Flux({_FLUX})Pipeline",
             pipeline="FluxPipeline",
             denoiser="transformer",
             denoiser_class="FluxTransformer2DModel",
@@ -302,6 +319,7 @@ def family_of(pipeline_class: str, denoiser_config: Mapping[str, Any]) -> Family
         raise ValueError(
             f"{pipeline_class} is of no family this toolkit edits; expected one of: "
             + ", ".join(row.title for row in FAMILIES.values())
+            + "; of a modular pipeline give its parts as the plain one" * ("Modular" in pipeline_class)
         )
     if len(rows) == 1:
         return rows[0]

@@ -10,6 +10,7 @@ same in every prompt of a causal encoder and is held by an equality of its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,9 +38,15 @@ from concept_edit.recipe import Recipe, normal
 
 _SAMPLE = 1024
 """Caption tokens of a stream that are kept as they are, for gates."""
+WIDE = 4096
+"""Width from which on d_text x d_text matrices are not made: 15,360 in FLUX.2, where one takes 1.9 GB."""
+_FAINT = 1e-4
+"""Of the mean square of all channels; what lies below is not divided by."""
 _SAVE_EVERY = 512
 """Captions between two saves of a run that can be resumed."""
 _BATCH = 64
+_HALF = 65504.0
+"""The largest number of float16."""
 _MOST_CAPTIONS = 1 << 30
 """Bytes of a file of captions: ten million short ones."""
 
@@ -48,8 +55,8 @@ _MOST_CAPTIONS = 1 << 30
 class Moments:
     """One stream's sums over caption tokens."""
 
-    square: Float[Tensor, "d_text d_text"]
-    """Σ w k kᵀ, float64."""
+    square: Float[Tensor, "rows d_text"]
+    """Σ w k kᵀ, float64; of streams wider than `WIDE` its diagonal alone, as one row."""
     total: Float[Tensor, " d_text"]
     """Σ w k, float64."""
     weight: float
@@ -58,6 +65,11 @@ class Moments:
     """Tokens of the first captions, float16."""
     caption: Int[Tensor, " tokens"]
     """Which caption of `Corpus.sampled` each of them is of."""
+
+    @property
+    def channels(self) -> Float[Tensor, " d_text"]:
+        """E k² of each channel, float64."""
+        return (self.square[0] if len(self.square) == 1 else self.square.diagonal()) / self.weight
 
     def plus(self, other: Moments, offset: int) -> Moments:
         """Sums of both; the other's sampled captions are counted from `offset` on."""
@@ -87,23 +99,31 @@ class Corpus:
     @property
     def identity(self) -> str:
         """A hash of the sums, short enough to show."""
-        facts = {n: [float(m.square.trace()), float(m.total.sum()), m.weight] for n, m in self.streams.items()}
+        facts = {n: [_trace(m.square), float(m.total.sum()), m.weight] for n, m in self.streams.items()}
         return digest({"streams": facts, "captions": self.captions, "text_encoder": self.fingerprint})[:16]
 
-    def around(self, stream: str, recipe: Recipe, fixed: Float[Tensor, "fixed d_text"]) -> Surroundings:
+    def around(
+        self,
+        stream: str,
+        recipe: Recipe,
+        fixed: Float[Tensor, "fixed d_text"],
+        lens: Float[Tensor, "seen d_text"] | None = None,
+    ) -> Surroundings:
         """What a solve should leave alone in a stream: K0, shrunk towards a multiple of the identity by the share that
-        d_text has in d_text and tokens together; its mean; and tokens of captions that ask for none of the concepts."""
+        d_text has in d_text and tokens together; its mean; and tokens of captions that ask for none of the concepts.
+
+        With a `lens`, what the readers make of rows, lengths are those it sees and the ridge is relative to each
+        channel. In a stream wider than `WIDE` the sampled tokens alone make up K0, as rows."""
         found = self.streams[stream]
-        width = len(found.total)
-        moment = found.square / found.weight
-        shrink = width / (width + found.weight)
-        moment = (1 - shrink) * moment + shrink * moment.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        scale = None if lens is None else (found.channels / found.channels.mean()).clamp(min=_FAINT).sqrt()
+        moment, floor = _moment(found, scale)
         asked = [normal(concept) for concept in recipe.concepts]
         clear = torch.tensor(
             [not any(word in normal(text) for word in asked) for text in self.sampled], dtype=torch.bool
         )
         ordinary = found.sample[clear[found.caption]] if len(self.sampled) else found.sample
-        return Surroundings(moment, found.total / found.weight, fixed, ordinary.float())
+        mean = found.total / found.weight
+        return Surroundings(moment, mean, fixed, ordinary.float(), floor=floor, scale=scale, lens=lens)
 
     def __add__(self, other: Corpus) -> Corpus:
         """The corpus of both.
@@ -328,7 +348,29 @@ def _moments(prompts: Sequence[PromptRows]) -> Moments:
     weights = torch.tensor([w for own in places for w in own.values()], dtype=torch.float64)
     which = torch.tensor([i for i, own in enumerate(places) for _ in own])
     total = (weights[:, None] * rows.double()).sum(dim=0)
-    return Moments(row_moment(rows, weights), total, float(weights.sum()), rows[:_SAMPLE].half(), which[:_SAMPLE])
+    square = row_moment(rows, weights) if rows.shape[1] <= WIDE else _diagonal(rows, weights)
+    sample = rows[:_SAMPLE].clamp(-_HALF, _HALF).half()
+    return Moments(square, total, float(weights.sum()), sample, which[:_SAMPLE])
+
+
+def _diagonal(rows: Tensor, weights: Tensor) -> Float[Tensor, "1 d_text"]:
+    return (weights.sqrt()[:, None] * rows.double()).square().sum(dim=0, keepdim=True)
+
+
+def _trace(square: Tensor) -> float:
+    return float(square.sum() if len(square) == 1 else square.trace())
+
+
+def _moment(found: Moments, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """K0 and no floor; or rows of it and what is left for all channels alike."""
+    width, mean = len(found.total), found.channels.mean()
+    squares = torch.ones(width, dtype=torch.float64) if scale is None else scale.square()
+    if len(found.square) > 1:
+        shrink = width / (width + found.weight)
+        return (1 - shrink) * found.square / found.weight + shrink * mean * squares.diag(), None
+    shrink = width / (width + len(found.sample))
+    rows = found.sample.float() * math.sqrt((1 - shrink) / max(1, len(found.sample)))
+    return rows, shrink * mean
 
 
 def _places(prompt: PromptRows) -> dict[int, float]:

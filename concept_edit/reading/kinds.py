@@ -139,7 +139,7 @@ def _facts_wanted(header: FactsHeader, names: Collection[str]) -> dict[str, Want
         rank, into, out = (f"{n} rank", f"{n} input width", f"{n} output width")
         wanted |= {f"{matrix}:left": Want("F32", (out, rank)), f"{matrix}:right": Want("F32", (rank, into))}
         if header.mode is not None:
-            wanted |= {f"{matrix}:{part}": Want("F32", (len(header.facts), into)) for part in ("keys", "reach")}
+            wanted[f"{matrix}:keys"] = Want("F32", (len(header.facts), into))
             wanted[f"{matrix}:wanted"] = Want("F32", (len(header.facts), out))
     return wanted
 

@@ -21,6 +21,7 @@ from styles.checkpoints.stored import UnsafeFileError
 from styles.checkpoints.torchfile import read_file
 from styles.files import whole
 from styles.generator import Generator
+from styles.placement import placed
 from styles.reading import sentence
 
 FORMAT = "styles.generator/1"
@@ -29,10 +30,11 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.flo
 
 
 def load_generator(
-    source: str | os.PathLike[str], *, device: str | torch.device = "cpu", dtype: str = "float32"
+    source: str | os.PathLike[str], *, device: str | torch.device = "auto", dtype: str = "float32"
 ) -> Generator:
     """A generator from "demo", or from a .pkl, .pt or .safetensors file, ready for use.
 
+    `device`: "auto" (cuda where there is one, else mps, else cpu), or the name of one.
     `dtype` is the arithmetic of the features, float32 or float16; weights, mapping and the RGB sum stay float32.
     ValueError tells why a file is refused; `UnsafeFileError` (a ValueError) when it asks for code or is damaged.
     """
@@ -45,7 +47,7 @@ def load_generator(
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}; give 'demo' or a .pkl, .pt or .safetensors file.")
-    model = _read(path).to(device).eval().requires_grad_(False)
+    model = _read(path).to(placed(device)).eval().requires_grad_(False)
     model.compute_dtype = DTYPES[dtype]
     return model
 
@@ -77,7 +79,7 @@ def save_generator(model: Generator, path: str | os.PathLike[str], *, dtype: str
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], *, dtype: str = "float32") -> Generator:
     """Read any known checkpoint and write it as safetensors; the generator that was written."""
-    model = load_generator(source)
+    model = load_generator(source, device="cpu")
     save_generator(model, target, dtype=dtype)
     return model
 

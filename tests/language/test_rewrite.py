@@ -67,7 +67,7 @@ def test_values_are_found_alike_alone_and_together(lm):
         alone = find_values(lm, site, [fact], contexts, QUICK)
         torch.testing.assert_close(together.deltas[n], alone.deltas[0], rtol=1e-2, atol=1e-2)
     assert all(parameter.requires_grad for parameter in lm.model.parameters())
-    bare = subject_states(lm, [site], FACTS, [""])[site]
+    bare = subject_states(lm, [site], FACTS, ["{}"])[site]
     torch.testing.assert_close(together.start, bare)
 
 
@@ -82,7 +82,7 @@ def test_values_stay_within_the_clamp_and_stop_when_likely(lm):
 
 def test_contexts_hold_a_seed_and_begin_with_none(lm):
     found = find_contexts(lm, 3, seed=1)
-    assert found[0] == ""
+    assert found[0] == "{}"
     assert len(found) == 4
     assert found == find_contexts(lm, 3, seed=1) != find_contexts(lm, 3, seed=2)
 

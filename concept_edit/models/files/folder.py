@@ -11,6 +11,7 @@ import torch
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, Tower, family_of, readers_of
 from concept_edit.models.files.asked import open_asked
+from concept_edit.models.files.plain_json import read_json
 from concept_edit.models.files.plausible import check_folder, refuse_larger
 from concept_edit.models.files.text_weights import StoredText, build
 from concept_edit.models.files.weights_files import Weights, part, variant_of
@@ -18,7 +19,7 @@ from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
-from concept_edit.reading.plain import one_sentence, read_object, short
+from concept_edit.reading.plain import one_sentence, short
 
 _ENCODERS = {"clip": "CLIPTextModel", "clip_projection": "CLIPTextModelWithProjection", "t5": "T5EncoderModel"}
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
@@ -71,13 +72,6 @@ def layers_of(config: Mapping[str, Any]) -> int:
     """Residual blocks a level of a UNet has, from its configuration."""
     layers = config.get("layers_per_block", 2)
     return layers if isinstance(layers, int) else 2
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; a diffusers folder has it: is this one complete?")
-    return read_object(path, finite=False)
 
 
 def _present(folder: Path, spec: Tower, index: dict[str, Any], family: Family) -> bool:

@@ -19,6 +19,7 @@ from concept_edit.models.files.folder import encoder_config, generation_in, sett
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.files.names import diffusers_name, layers_per_level
+from concept_edit.models.files.split import open_split, split_rows
 from concept_edit.models.files.text_weights import StoredText, build, clip_config, t5_config
 from concept_edit.models.files.tokenizers import clip_tokenizer
 from concept_edit.models.files.weights_files import Weights, one_file
@@ -51,6 +52,8 @@ class _File:
 def open_single_file(path: Path, place: Placement, *, companion: Path | None = None) -> OpenedModel:
     """Open one original-layout file. `companion`: a diffusers folder that holds what the file lacks."""
     weights = one_file(path)
+    if rows := split_rows(weights.where):
+        return open_split(path, rows, place, companion=companion)
     layout = layout_of(weights)
     file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
     stored = text_side(file.family, layout.naming, weights)
