@@ -60,10 +60,10 @@ def main() -> None:
         size = folder(Path(place))
         from concept_edit.models import open_model
 
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.monotonic()
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, time.monotonic()
         model = open_model(place)
         template = model.route.template
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         print(f"streams {model.streams}, template of {len(template.empty)} tokens, {time.monotonic() - began:.0f} s")
         print(f"encoder {size / 1e9:.2f} GB; before opening {before:.2f} GB; peak {peak:.2f} GB")
         print(f"peak less encoder {peak - size / 1e9:.2f} GB (aim: under 1.5)")

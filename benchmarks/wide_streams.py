@@ -42,7 +42,7 @@ def main() -> None:
     )
     began, spent = time.monotonic(), time.process_time()
     found = solve_guarded(asked, around, Bounds(0.22, 0.3, 0.35, 4))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(
         f"{time.process_time() - spent:.1f} s of processor time, {time.monotonic() - began:.1f} s, peak {peak:.2f} GB"
     )

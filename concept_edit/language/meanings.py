@@ -1,14 +1,16 @@
-"""The value a new meaning needs in a text encoder: with it at the subject's last token, all later rows are those of
-another subject.
+"""The values new meanings need in a text encoder: with them, a subject's rows are those of another subject.
 
-As `values.find_values`, with another loss: the squared distance of the rows from the subject's end on (the token
-itself, what follows, EOS, padding counted from EOS) to the goal's, in units of the unedited distance.
+The loss is the squared distance of the rows from the subject's end on (the token itself, what follows, EOS, padding
+counted from EOS) to the goal's, in units of the unedited distance. Unlike ROME's search, which adds the value at one
+token, this one hands it out as the edited matrix will: to every token, by its share of the key. In a small encoder the
+subject is in the rows of EOS and padding before any MLP has run: with the value at one token 88 % of the distance
+stays, handed out like this 4 to 14 %.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,12 +18,13 @@ from torch import Tensor
 from concept_edit.language.contexts import in_context, subject_column
 from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.facts import Fact
-from concept_edit.language.sites import Site
 from concept_edit.language.states import frozen, rewritten, states
 from concept_edit.language.tokens import Tokens
-from concept_edit.language.values import Search, Values
+from concept_edit.language.values import Search
+from concept_edit.memory.hard import Memory, Mode, shares
 
-MEANING = Search(steps=60, rate=0.1, kl=0.0, decay=0.05, enough=0.01, clamp=8.0)
+MEANING = Search(steps=80, rate=0.1, enough=0.02)
+"""Of these settings the others are not used: nothing is clamped, since the distance itself says when it is enough."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,6 @@ class _Pairs:
     """Texts of all facts in all templates, and which of their rows shall be which."""
 
     tokens: Tokens
-    subject: Tensor
     fact: Tensor
     rows: Tensor
     """(text, column) of each row that shall change."""
@@ -39,20 +41,32 @@ class _Pairs:
 
 def find_meanings(
     encoder: TextEncoder,
-    site: Site,
+    layer: int,
     facts: Sequence[Fact],
     templates: Sequence[str],
+    memory: Memory,
+    mode: Mode,
     search: Search | None = None,
-    *,
-    batch_size: int = 16,
-) -> Values:
-    """δ of each fact at `site`; `batch_size` facts are looked for together."""
-    search, parts = search or MEANING, []
+) -> tuple[Memory, list[float]]:
+    """The memory with its wanted changes, found for all facts together; and what is left of each one's distance."""
+    search, pairs = search or MEANING, _lay_out(encoder, facts, templates)
+    site = encoder.site("mlp", layer)
+    keys = states(encoder, pairs.tokens, [encoder.site("memory", layer)])[encoder.site("memory", layer)]
+    handed = keys @ shares(memory, mode).to(keys.device).T
+    deltas = torch.zeros(len(facts), site.width, device=encoder.device, requires_grad=True)
+    adam, scale, left = torch.optim.Adam([deltas], lr=search.rate), None, torch.ones(len(facts))
     with frozen(encoder):
-        for i in range(0, len(facts), batch_size):
-            parts.append(_find(encoder, site, facts[i : i + batch_size], templates, search))
-    losses = [loss for part in parts for loss in part.losses]
-    return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
+        for step in range(search.steps + 1):
+            with rewritten(encoder, site, lambda state: state + handed @ deltas):
+                loss = _loss(encoder, pairs, len(facts))
+            scale = loss.detach().clamp_min(1e-12) if scale is None else scale
+            left = (loss / scale).detach().cpu()
+            if step == search.steps or bool((left < search.enough).all()):
+                break
+            adam.zero_grad()
+            (loss / scale).sum().backward()
+            adam.step()
+    return replace(memory, wanted=deltas.detach().cpu()), left.tolist()
 
 
 def distances(encoder: TextEncoder, pairs: Sequence[tuple[str, str]], goals: Sequence[tuple[str, str]]) -> Tensor:
@@ -67,37 +81,8 @@ def distances(encoder: TextEncoder, pairs: Sequence[tuple[str, str]], goals: Seq
     return torch.stack(found)
 
 
-def _find(encoder: TextEncoder, site: Site, facts: Sequence[Fact], templates: Sequence[str], search: Search) -> Values:
-    pairs = _lay_out(encoder, facts, templates)
-    start = states(encoder, pairs.tokens, [site])[site]
-    bare = torch.arange(len(facts), device=encoder.device) * len(templates)
-    init = start[bare, pairs.subject[bare]].float()
-    bound = init.norm(dim=1, keepdim=True)
-    deltas = torch.zeros_like(init, requires_grad=True)
-    adam = torch.optim.Adam([deltas], lr=search.rate)
-    scale, losses = None, torch.zeros(len(facts))
-    for step in range(search.steps + 1):
-        loss = _loss(encoder, site, pairs, deltas, len(facts))
-        scale = loss.detach().clamp_min(1e-12) if scale is None else scale
-        losses = (loss / scale).detach().cpu()
-        if step == search.steps or bool((losses < search.enough).all()):
-            break
-        adam.zero_grad()
-        (loss / scale + search.decay * (deltas.norm(dim=1) / bound[:, 0]) ** 2 / search.clamp**2).sum().backward()
-        adam.step()
-        with torch.no_grad():
-            deltas.mul_((search.clamp * bound / deltas.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
-    return Values(deltas.detach().cpu(), init.cpu(), losses.tolist())
-
-
-def _loss(encoder: TextEncoder, site: Site, pairs: _Pairs, deltas: Tensor, facts: int) -> Tensor:
-    def add(state: Tensor) -> Tensor:
-        moved = torch.zeros_like(state)
-        moved[torch.arange(len(pairs.fact)), pairs.subject] = deltas[pairs.fact].to(state.dtype)
-        return state + moved
-
-    with rewritten(encoder, site, add):
-        said = encoder.logits(pairs.tokens).float()
+def _loss(encoder: TextEncoder, pairs: _Pairs, facts: int) -> Tensor:
+    said = encoder.logits(pairs.tokens).float()
     far = (said[pairs.rows[:, 0], pairs.rows[:, 1]] - pairs.goals).square().mean(dim=1)
     return torch.zeros(facts, device=far.device).index_add(0, pairs.fact[pairs.rows[:, 0]], far)
 
@@ -119,9 +104,7 @@ def _lay_out(encoder: TextEncoder, facts: Sequence[Fact], templates: Sequence[st
             goals.append(wanted[text, goal])
     device = encoder.device
     owner = torch.arange(len(facts), device=device).repeat_interleave(len(templates))
-    return _Pairs(
-        tokens, torch.tensor(ends, device=device), owner, torch.tensor(rows, device=device), torch.stack(goals)
-    )
+    return _Pairs(tokens, owner, torch.tensor(rows, device=device), torch.stack(goals))
 
 
 def _aligned(encoder: TextEncoder, a: Tokens, n: int, end: int, b: Tokens, m: int, other: int) -> list[tuple[int, int]]:

@@ -13,7 +13,8 @@ from concept_edit.models.files.single_file import open_single_file
 from concept_edit.models.files.weights_files import PICKLED
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.operators import mend_torchvision
-from concept_edit.models.placement import placement
+from concept_edit.models.placement import Placement, placement
+from concept_edit.reading.plain import one_sentence
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,13 @@ def open_model(
         return open_live(source)
     if not isinstance(source, str | os.PathLike):
         raise ValueError(f"{type(source).__name__} is no model; give a name, a path or a diffusers pipeline.")
-    place, path = placement(device, dtype), Path(source)
+    place = placement(device, dtype)
+    with one_sentence(source, "opened"):
+        return _opened(source, place, companion)
+
+
+def _opened(source: str | os.PathLike[str], place: Placement, companion: str | Path | None) -> OpenedModel:
+    path = Path(source)
     if str(source) == "demo":
         from concept_edit import demo
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from concept_edit.reading.plain import read_object
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder."""
+    """A JSON object from a model folder.
+
+    Raises:
+        ValueError: it is missing, or holds no JSON object.
+    """
     if not path.is_file():
         raise ValueError(f"{path} is missing; a diffusers folder has it: is this one complete?")
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); fetch it again.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; fetch it again.")
-    return content
+    return read_object(path, finite=False)

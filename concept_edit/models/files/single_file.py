@@ -28,6 +28,7 @@ from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.resting import Resting
+from concept_edit.reading.plain import sentence
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
     tokenizer = _tokenizer(file, spec)
     try:
         resting = _built(file, spec, prefix, tokenizer, dtype)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {error}") from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {sentence(error)}") from error
     return settled(OpenTower(spec, resting.encoder, tokenizer, resting), file.place)
 
 
