@@ -174,7 +174,7 @@ class Solve:
         return {name: value + ys @ self.columns[name] for name, value in styles.items()}
 
     def solve(self, goal: Goal, weights: Weights, steps: int) -> Found:
-        """Solved, measured, and solved again on the way until what was asked is there; else the most natural of the best.
+        """Solved, measured, and solved again on the way until what was asked is there; else the best one.
 
         Each picture is solved on its own, since lamps are not equally bright and some are saturated; what their
         directions have in common is kept, and the mean of the lengths that they need.
