@@ -1,6 +1,6 @@
 """Why an edited model paints noise: drift of prompts nobody named, on a text stream of Stable Diffusion 1.4's shape.
 
-    python benchmarks/noise.py
+    python benchmarks/noise.py [--concepts 1 5 10]
 
 No weights of Stable Diffusion are used: 77 rows of width 768 are made up with what is hard in CLIP. All tokens share a
 large mean (cosine 0.9 between unlike tokens here, as in CLIP's last layer by order of magnitude), BOS is the same row
@@ -11,6 +11,7 @@ mean square over rows of 60 held-out prompts, of their distance from the mean ro
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 import torch
@@ -87,6 +88,9 @@ def left(change: Tensor, asked: Problem) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--concepts", type=int, nargs="+", default=[1, 5, 10], help="how many are erased together")
+    counts = parser.parse_args().concepts
     encoder = Encoder()
     around, recipe = surroundings(encoder), Recipe()
     bounds = Bounds.of(recipe)
@@ -96,7 +100,7 @@ def main() -> None:
     null = encoder("").rows
     goal, centre = encoder("art"), centroid([encoder(k) for k in kept])
     print("| concepts | method | left | held-out words | held-out EOS and pads | empty prompt |\n" + "|" + "---|" * 6)
-    for count in (1, 5, 10):
+    for count in counts:
         concepts = prompts(count, 40000)
         plain = {"UCE 2023": problem(encoder, concepts, encoder(" "), "aligned", [""]),
                  "UCE 2025": problem(encoder, concepts, goal, "last", [])}  # fmt: skip

@@ -1,6 +1,6 @@
 """How far must a text embedding be bent to bring an erased concept back? Every method, 12 of 48 concepts erased.
 
-    python benchmarks/revival.py
+    python benchmarks/revival.py [--methods guarded --budgets 0 0.25 --rounds 0]
 
 The attacker knows model and edit and may change each row of "a CONCEPT" by at most the budget, a share of the row's
 length. Against a weight edit each row moves to where the edited matrices read most nearly what the original ones read
@@ -14,6 +14,7 @@ its length, is sent to the same goal and all is solved again. `kept`: share of t
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 import torch
@@ -160,15 +161,19 @@ def read_by(model: Model) -> Tensor:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
+    parser.add_argument("--rounds", type=int, default=2, help="adversarial rounds of the guarded edit, at most")
+    asked = parser.parse_args()
     model, names = ce.open_model("demo"), erased(Cell("concept", "", COUNT))
-    print(
-        "| method | kept | " + " | ".join(f"budget {b:g}" for b in BUDGETS) + " |\n" + "|---" * (len(BUDGETS) + 2) + "|"
-    )
-    edits = {method: ce.solve(model, recipe(Cell("concept", method, COUNT))) for method, recipe in METHODS.items()}
-    for rounds in (1, 2):
+    head = " | ".join(f"budget {b:g}" for b in asked.budgets)
+    print(f"| method | kept | {head} |\n" + "|---" * (len(asked.budgets) + 2) + "|")
+    edits = {method: ce.solve(model, METHODS[method](Cell("concept", method, COUNT))) for method in asked.methods}
+    for rounds in range(1, asked.rounds + 1):
         edits[f"guarded, {rounds} adversarial"] = hardened(edits["guarded"], read_by(model), rounds)
     for method, edit in edits.items():
-        found = [f"{success(model, edit, names, budget):.2f}" for budget in BUDGETS]
+        found = [f"{success(model, edit, names, budget):.2f}" for budget in asked.budgets]
         print(f"| {method} | {stays(model, edit):.2f} | {' | '.join(found)} |", flush=True)
 
 

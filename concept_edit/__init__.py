@@ -20,11 +20,23 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
+    from concept_edit.export.adapter import export_adapter, export_language_model
+    from concept_edit.language import LanguageModel, open_language_model
+    from concept_edit.language.edit import FactEdit
+    from concept_edit.language.facts import Fact
+    from concept_edit.language.keys import KeyStatistics, collect_keys
+    from concept_edit.language.measures import measure_facts
+    from concept_edit.language.rewrite import rewrite
+    from concept_edit.language.scores import FactScores
+    from concept_edit.language.tasks import Task
+    from concept_edit.language.vectors import FunctionVector, function_vector
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
+    from concept_edit.search.heads import Heads, rank_heads
+    from concept_edit.search.traces import Trace, trace
 
 __all__ = [
     "Corpus",
@@ -32,24 +44,42 @@ __all__ = [
     "Diagnosis",
     "Edit",
     "Erase",
+    "Fact",
+    "FactEdit",
+    "FactScores",
+    "FunctionVector",
+    "Heads",
+    "KeyStatistics",
+    "LanguageModel",
     "Moderate",
     "Recipe",
     "Report",
     "Statistics",
     "Steer",
+    "Task",
+    "Trace",
     "collect",
     "collect_corpus",
+    "collect_keys",
     "debias",
     "diagnose",
     "evaluate",
+    "export_adapter",
     "export_checkpoint",
     "export_kv",
+    "export_language_model",
     "export_lora",
+    "function_vector",
     "import_kv_dump",
+    "measure_facts",
+    "open_language_model",
     "open_model",
     "push",
+    "rank_heads",
+    "rewrite",
     "solve",
     "solve_statistics",
+    "trace",
 ]
 
 _HOMES = {
@@ -58,24 +88,42 @@ _HOMES = {
     "Diagnosis": "diagnose",
     "Edit": "edit",
     "Erase": "recipe",
+    "Fact": "language.facts",
+    "FactEdit": "language.edit",
+    "FactScores": "language.scores",
+    "FunctionVector": "language.vectors",
+    "Heads": "search.heads",
+    "KeyStatistics": "language.keys",
+    "LanguageModel": "language",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
     "Statistics": "prompts.stats",
     "Steer": "recipe",
+    "Task": "language.tasks",
+    "Trace": "search.traces",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
+    "collect_keys": "language.keys",
     "debias": "balance.debias",
     "diagnose": "diagnose",
     "evaluate": "evaluation",
+    "export_adapter": "export.adapter",
     "export_checkpoint": "export",
     "export_kv": "export",
+    "export_language_model": "export.adapter",
     "export_lora": "export",
+    "function_vector": "language.vectors",
     "import_kv_dump": "export",
+    "measure_facts": "language.measures",
+    "open_language_model": "language",
     "open_model": "models",
     "push": "export",
+    "rank_heads": "search.heads",
+    "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
+    "trace": "search.traces",
 }
 
 

@@ -23,6 +23,7 @@ from concept_edit.memory.solve import moment_matrix
 from concept_edit.models.contract import Model
 from concept_edit.prompts.collect import collect
 from concept_edit.prompts.corpus import shipped_corpus
+from concept_edit.prompts.memo import remembering
 from concept_edit.prompts.stats import Rows, Statistics, Stream
 from concept_edit.recipe import AUTO, Erase, Moderate, Recipe, normal
 
@@ -117,6 +118,7 @@ def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress
         ValueError: a model with another text encoder.
     """
     edit.check(model)
+    model = remembering(model)
     statistics = edit.statistics or collect(model, edit.recipe, progress=progress)
     erased = collect(model, _first(edit.recipe))
     drifts, captions = _drift_rows(model, edit.recipe, held_out), _ordinary(model, statistics)
@@ -137,10 +139,11 @@ class _Lens:
     def __init__(self, edit: Edit, model: Model, name: str) -> None:
         self.name, self.rank = name, edit.rank(name)
         self.change, self.gate = edit.factors[name].dense(), edit.gates.get(name)
-        weights = model.weights()
         sites = [site for site in edit.sites(model) if site.stream == name]
-        seen = [weights[site.name][:, : site.columns].float() for site in sites[:: math.ceil(len(sites) / _SITES)]]
-        self.gram = torch.stack([(w.T @ w).cpu() for w in seen]).double().sum(0)
+        self.gram = torch.zeros_like(self.change)
+        for site in sites[:: math.ceil(len(sites) / _SITES)]:
+            weight = model.matrix(site.name)[:, : site.columns].float()
+            self.gram += (weight.T @ weight).cpu()
 
     def squares(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, " rows"]:
         """Σ ‖W r‖² of each row."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from concept_edit.answer.edit_file import FORMAT, STATISTICS, fields_of, named_tensors
 from concept_edit.answer.solving import answer
-from concept_edit.answer.writing import readers, restore, write
+from concept_edit.answer.writing import reader, restore, write
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.gate import Gate
 from concept_edit.memory.solve import Factors
@@ -114,10 +114,11 @@ class Edit:
             ValueError: a model with another text encoder.
         """
         self.check(model)
-        weights, deltas = model.weights(), {}
-        for site, read in readers(model, self.sites(model), self.factors):
-            deltas[site.name] = torch.zeros_like(weights[site.name], dtype=torch.float32)
-            deltas[site.name][:, : site.columns] = read(weights[site.name][:, : site.columns])
+        deltas, read = {}, reader(self.factors)
+        for site in self.sites(model):
+            weight = model.matrix(site.name)
+            deltas[site.name] = torch.zeros_like(weight, dtype=torch.float32)
+            deltas[site.name][:, : site.columns] = read(site, weight)
         return deltas
 
     @contextmanager
@@ -135,7 +136,8 @@ class Edit:
             try:
                 yield model
             finally:
-                restore(model.weights(), before)
+                if before:
+                    restore(model.weights(), before)
 
     def merge_into(self, model: Model, strength: float = 1.0) -> None:
         """Change the model's matrices for good; each is rounded once to its own dtype.

@@ -39,4 +39,4 @@ def tensor_digest(tensor: Tensor) -> str:
 
 def matrices_digest(model: Model) -> str:
     """One hash for the matrices of `model` that read text: what an edit starts from."""
-    return digest({name: tensor_digest(weight) for name, weight in model.weights().items()})
+    return digest({site.name: tensor_digest(model.matrix(site.name)) for site in model.sites})

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from styles.checkpoints.checkpoint import convert, load_generator, save_generator
-    from styles.checkpoints.unpickle import UnsafeFileError
+    from styles.checkpoints.stored import UnsafeFileError
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
     from styles.relight import write_pairs
+    from styles.units.control import even_strengths, solve_control
     from styles.units.modulate import (
         Statistics,
         UnitEdit,
@@ -43,9 +44,10 @@ _HOMES = {
     "Row": "units.ranking",
     "Statistics": "units.modulate",
     "UnitEdit": "units.modulate",
-    "UnsafeFileError": "checkpoints.unpickle",
+    "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
     "convert": "checkpoints.checkpoint",
+    "even_strengths": "units.control",
     "grid": "pictures",
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
@@ -54,6 +56,7 @@ _HOMES = {
     "relit": "units.modulate",
     "save_generator": "checkpoints.checkpoint",
     "save_sweep": "pictures",
+    "solve_control": "units.control",
     "style_statistics": "units.modulate",
     "sweep": "units.modulate",
     "to_display": "units.modulate",
@@ -76,6 +79,7 @@ __all__ = [
     "UnsafeFileError",
     "contact_sheet",
     "convert",
+    "even_strengths",
     "grid",
     "light_layer",
     "load_generator",
@@ -84,6 +88,7 @@ __all__ = [
     "relit",
     "save_generator",
     "save_sweep",
+    "solve_control",
     "style_statistics",
     "sweep",
     "to_display",

@@ -1,4 +1,7 @@
-"""The command line: `styles sample | rank | turn | sweep | pairs | convert`. A verb is the library call of its name."""
+"""The command line: `styles sample | rank | control | turn | sweep | pairs | convert`.
+
+A verb is the library call of its name.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ ModelOption = Annotated[str, typer.Option("--model", "-m", help="'demo', or a .p
 SeedsOption = Annotated[str, typer.Option("--seeds", "-s", help="Seeds such as 0,3,8-15.")]
 TruncationOption = Annotated[float, typer.Option("--truncation", help="1 is the full variety, 0 the mean image.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to write.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1 or mps.")
+]
 ClassOption = Annotated[int | None, typer.Option("--class", help="Class of a conditional model.")]
 UnitsOption = Annotated[
     list[str] | None, typer.Option("--unit", "-u", help="layer:channel=value, such as b32.conv1:12=-10; repeatable.")
@@ -51,9 +56,10 @@ def mask_of(path: Path) -> Tensor:
     """A picture as a mask: brightness, or opacity when the picture has it."""
     import numpy as np
     import torch
-    from PIL import Image
 
-    with Image.open(path) as picture:
+    from styles.reading import open_picture
+
+    with open_picture(path) as picture:
         clear = "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
         band = picture.getchannel("A") if clear else picture.convert("L")
         return torch.from_numpy(np.array(band, dtype=np.float32) / 255)
@@ -87,19 +93,19 @@ def sample(
     truncation: TruncationOption = 1.0,
     label: ClassOption = None,
     columns: Annotated[int, typer.Option(help="Pictures in a row of the sheet.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Paint some seeds: one sheet (.png), or one picture per seed into a folder."""
-    from styles.pictures import grid, to_pil
+    from styles.pictures import grid, save_picture, to_pil
 
     loaded, w = _open(model, seeds, truncation, label, device)
     images = loaded.synthesize(w)
     if out.suffix:
-        grid(images, columns=min(columns, len(images))).save(out)
+        save_picture(grid(images, columns=min(columns, len(images))), out)
     else:
         out.mkdir(parents=True, exist_ok=True)
         for seed, picture in zip(seeds_of(seeds), to_pil(images), strict=True):
-            picture.save(out / f"seed_{seed}.png")
+            save_picture(picture, out / f"seed_{seed}.png")
     typer.echo(f"{len(images)} images written to {out}")
 
 
@@ -119,11 +125,12 @@ def rank(
     layers: Annotated[str | None, typer.Option(help="Layers or blocks, such as b16,b32.conv1.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet of the top units (.png).")] = None,
     top: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    by: Annotated[str, typer.Option(help="Order of the rows shown: score, darkens, share, ...")] = "score",
     resume: Annotated[Path | None, typer.Option(help="File to leave when interrupted and to go on from.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Rank the units by their effect inside a mask; the table goes to a .csv or .json file."""
-    from styles.pictures import contact_sheet
+    from styles.pictures import contact_sheet, save_picture
     from styles.units.rank import rank_units
 
     loaded, w = _open(model, seeds, truncation, label, device)
@@ -141,15 +148,76 @@ def rank(
         resume=resume,
     )
     ranking.save(out)
-    typer.echo(f"{'unit':<18}{'score':>9}{'share':>8}{'d_luma':>9}{'d_warmth':>10}  does")
-    for row in ranking.top(top):
-        numbers = f"{row.score:9.4f}{row.share:8.2f}{row.d_luma:9.4f}{row.d_warmth:10.4f}"
+    typer.echo(f"{'unit':<18}{'score':>9}{'darkens':>9}{'share':>8}{'d_luma':>9}{'d_warmth':>10}  does")
+    for row in ranking.top(top, by=by):
+        numbers = f"{row.score:9.4f}{row.darkens:9.4f}{row.share:8.2f}{row.d_luma:9.4f}{row.d_warmth:10.4f}"
         typer.echo(
             f"{row.layer + ':' + str(row.channel):<18}{numbers}  {row.label}{'' if row.exact else ' (estimate)'}"
         )
     typer.echo(f"{len(ranking)} units written to {out}; the first {ranking.confirmed_depth()} rows are exact")
     if sheet is not None:
-        contact_sheet(loaded, w, ranking, count=top).save(sheet)
+        save_picture(contact_sheet(loaded, w, ranking, count=top, by=by), sheet)
+
+
+@app.command()
+def control(
+    mask: Annotated[Path, typer.Option("--mask", help="Picture whose white pixels mark the region.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The unit edit (.json) to write.")],
+    darken: Annotated[
+        float | None, typer.Option(help="1: its light is gone (the default), 0.5: half, -1: doubled.")
+    ] = None,
+    colour: Annotated[str | None, typer.Option(help="Its mean colour becomes this, such as 0.9,0.6,0.3.")] = None,
+    size: Annotated[float | None, typer.Option(help="It grows or shrinks by this factor.")] = None,
+    few: Annotated[int | None, typer.Option(help="Refit on at most so many units (1 to 12).")] = None,
+    model: ModelOption = "demo",
+    seeds: SeedsOption = "0",
+    truncation: TruncationOption = 1.0,
+    label: ClassOption = None,
+    protect: Annotated[Path | None, typer.Option(help="Mask of what must not change.")] = None,
+    keep: Annotated[
+        list[Path] | None,
+        typer.Option("--keep", help="A mask whose colour, or an edit whose effect, stays; repeatable."),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a film strip from -1 to 1 (.png, .gif, .mp4).")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Solve a switch from a mask: the units that darken, colour or resize what is marked, kept as a unit edit."""
+    from styles.pictures import save_sweep
+    from styles.units.control import solve_control
+    from styles.units.modulate import UnitEdit
+    from styles.units.modulate import sweep as swept
+
+    loaded, w = _open(model, seeds, truncation, label, device)
+    kept = {path.name: UnitEdit.load(path) if path.suffix == ".json" else mask_of(path) for path in keep or []}
+    edit = solve_control(
+        loaded,
+        w,
+        mask_of(mask),
+        darken=darken,
+        colour=None if colour is None else numbers_of(colour),
+        size=size,
+        protect=None if protect is None else mask_of(protect),
+        keep_named=kept,
+        units=few,
+        progress=_progress("pictures"),
+    )
+    edit.save(out)
+    typer.echo(f"{edit.note}: {', '.join(f'{name} {value:g}' for name, value in edit.measured)}")
+    if few is not None:
+        for layer, channel, value in edit.units:
+            typer.echo(f"{layer + ':' + str(channel):<18}{value:+9.3f}")
+    typer.echo(f"{len(edit.units)} units written to {out}; `styles turn --edit {out}` applies it to any picture")
+    if sheet is not None:
+        steps = [-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0]
+        save_sweep(swept(loaded, w, {(u[0], u[1]): u[2] for u in edit.units}, steps, how="shift"), sheet, fps=3)
+
+
+def numbers_of(text: str) -> list[float]:
+    """ "0.9,0.6,0.3" as numbers."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"a colour looks like 0.9,0.6,0.3 (red, green, blue from 0 to 1), got {text!r}.") from None
 
 
 def _progress(what: str = "units") -> Any:
@@ -177,19 +245,19 @@ def turn(
     label: ClassOption = None,
     mask: MaskOption = None,
     save: Annotated[Path | None, typer.Option(help="Keep the edit as a small .json file.")] = None,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units: a sheet (.png) with the images before in the upper and after in the lower row."""
     import torch
 
-    from styles.pictures import grid
+    from styles.pictures import grid, save_picture
 
     loaded, w = _open(model, seeds, truncation, label, device)
     change = _edit(unit, edit, how)
     before = loaded.synthesize(w)
     with change.applied(loaded, mask=None if mask is None else mask_of(mask)):
         after = loaded.synthesize(w)
-    grid(torch.cat([before, after]), columns=len(before)).save(out)
+    save_picture(grid(torch.cat([before, after]), columns=len(before)), out)
     if save is not None:
         change.save(save)
     typer.echo(f"{len(change.units)} units turned on {len(before)} images; written to {out}")
@@ -210,7 +278,7 @@ def sweep(
     label: ClassOption = None,
     mask: MaskOption = None,
     fps: Annotated[float, typer.Option(help="Frames a second of a .gif or .mp4.")] = 12.0,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Turn units through a range (each by step times its value, 1 when none is given): .gif, .mp4 or a .png strip."""
     import torch
@@ -244,7 +312,7 @@ def pairs(
     label: ClassOption = None,
     mask: MaskOption = None,
     batch: Annotated[int, typer.Option(help="Pictures painted at a time.")] = 8,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
     from styles.checkpoints.checkpoint import load_generator

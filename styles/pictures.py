@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as nnf
 
+from styles.files import whole
 from styles.generator import Generator
 from styles.units.modulate import turned
 from styles.units.ranking import Ranking, Row
@@ -47,6 +48,17 @@ def grid(images: Float[Tensor, "batch rgb h w"], *, columns: int) -> Picture:
     return sheet
 
 
+def save_picture(picture: Picture, path: str | Path) -> None:
+    """Write a picture in the format that the name's ending says; a half-written one never stands under the name.
+
+    Raises:
+        ValueError: an ending that is no picture's.
+        OSError: the folder is missing or cannot be written.
+    """
+    with whole(path) as part:
+        picture.save(part)
+
+
 def save_sweep(
     frames: Sequence[Float[Tensor, "batch rgb h w"]], path: str | Path, *, fps: float = 12.0, side: int | None = None
 ) -> None:
@@ -62,12 +74,8 @@ def save_sweep(
         raise ValueError("the sweep has no frames.")
     if side is not None:
         frames = [nnf.interpolate(frame, size=(side, side), mode="bicubic", antialias=True) for frame in frames]
-    partial = target.with_name(f"{target.stem}.part{target.suffix}")
-    try:
-        writers[target.suffix](frames, partial, fps)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(target) as part:
+        writers[target.suffix](frames, part, fps)
 
 
 def _save_gif(frames: Sequence[Tensor], path: Path, fps: float) -> None:
@@ -99,9 +107,16 @@ def _save_mp4(frames: Sequence[Tensor], path: Path, fps: float) -> None:
 
 @torch.no_grad()
 def contact_sheet(
-    model: Generator, w: Tensor, ranking: Ranking, *, count: int = 20, mask: str | None = None, columns: int = 4
+    model: Generator,
+    w: Tensor,
+    ranking: Ranking,
+    *,
+    count: int = 20,
+    mask: str | None = None,
+    columns: int = 4,
+    by: str = "score",
 ) -> Picture:
-    """The top units on one page: an image with each unit zeroed, the signed difference, and what the unit does.
+    """The top units on one page (in the order `by`): an image with each unit zeroed, the signed difference, its scores.
 
     `w` is what was ranked; the image is the one on which the top units do most. In the difference grey means
     unchanged, brighter that zeroing brightens; the strongest change of each unit spans the whole scale.
@@ -112,10 +127,10 @@ def contact_sheet(
         raise ValueError(
             f"the ranking is of {ranking.sums.shape[1]} images, w has {len(w)}; give the w that was ranked."
         )
-    image = int(ranking.score(mask)[ranking.order(mask)[:count]].sum(0).argmax())
+    image = int(ranking.score(mask)[ranking.order(mask, by=by)[:count]].sum(0).argmax())
     w = w[image : image + 1]
     base = model.synthesize(w)
-    rows = ranking.top(count, mask=mask)
+    rows = ranking.top(count, mask=mask, by=by)
     wide, high = 2 * THUMBNAIL + 8, THUMBNAIL + 34
     sheet = Image.new("RGB", (columns * wide, (1 + -(-len(rows) // columns)) * high), "white")
     draw = ImageDraw.Draw(sheet)
@@ -127,7 +142,7 @@ def contact_sheet(
             sheet.paste(picture.resize((THUMBNAIL, THUMBNAIL)), (x + k * THUMBNAIL, y))
         draw.text((x, y + THUMBNAIL + 2), f"{i + 1}. {row.layer}:{row.channel}  {row.label}", fill="black")
         sign = "=" if row.exact else "~"
-        draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  share {row.share:.2f}", fill="black")
+        draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  darkens {row.darkens:+.3f}", fill="black")
     return sheet
 
 

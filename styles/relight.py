@@ -20,8 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from styles.files import whole
 from styles.generator import Generator
 from styles.pictures import to_pil
+from styles.reading import parse_json, read_text
 from styles.units.modulate import Statistics, UnitEdit, style_statistics
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def _settings(
     for name, value in sorted(model.state_dict().items()):
         weights.update(f"{name} {tuple(value.shape)}".encode())
         weights.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    turned = {key: value for key, value in asdict(edit).items() if key != "note"}
+    turned = {key: value for key, value in asdict(edit).items() if key not in ("note", "measured")}
     region = None if mask is None else hashlib.sha256(mask.float().cpu().contiguous().numpy().tobytes()).hexdigest()
     plain = {"format": PAIRS_FORMAT, "generator": weights.hexdigest(), "edit": turned, "truncation": truncation}
     return json.loads(json.dumps({**plain, "class": class_label, "mask": region}))
@@ -101,7 +103,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
     if not path.is_file():
         return _replace(path, json.dumps(settings, indent=1) + "\n")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_text(path), path.name)
     except ValueError:
         found = {}
     different = [key for key in settings if not isinstance(found, dict) or found.get(key) != settings[key]]
@@ -130,14 +132,12 @@ def _add(root: Path, seeds: Sequence[int], pairs: Sequence[tuple[Picture, Pictur
         for seed, pair in zip(seeds, pairs, strict=True):
             names = [f"{side}/{seed}.png" for side in SIDES]
             for name, picture in zip(names, pair, strict=True):
-                partial = root / f"{name}.part"
-                picture.save(partial, "PNG")
-                partial.replace(root / name)
+                with whole(root / name) as part:
+                    picture.save(part, "PNG")
             writer.writerow([seed, *names])
             index.flush()
 
 
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
 """One thread for every test and every process a test starts.
 
 Two threads add in another order than one, which is a last bit in a picture: pixels are compared at equal thread count.
+For the same reason tests run on the CPU, also where a GPU would be chosen.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["CONCEPT_EDIT_CACHE"] = ""  # nothing is kept in the home of who runs the tests
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import torch
 

@@ -289,6 +289,74 @@ def _sana() -> Any:
     )  # fmt: skip
 
 
+def _pixart() -> Any:
+    from diffusers import DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
+
+    encoder, words = t5(24)
+    transformer = PixArtTransformer2DModel(
+        sample_size=32, num_layers=2, patch_size=2, attention_head_dim=16, num_attention_heads=2, caption_channels=24,
+        in_channels=4, out_channels=8, cross_attention_dim=32, norm_type="ada_norm_single",
+    )  # fmt: skip
+    return PixArtSigmaPipeline(
+        scheduler=DPMSolverMultistepScheduler(), vae=vae(4), tokenizer=words, text_encoder=encoder,
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def _longcat() -> Any:
+    from diffusers import LongCatImagePipeline, LongCatImageTransformer2DModel
+
+    transformer = LongCatImageTransformer2DModel(
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 6, 6],
+    )  # fmt: skip
+    return LongCatImagePipeline(
+        scheduler=scheduler(), vae=vae(16, shift=0.05), tokenizer=tokenizer(), transformer=_woken(transformer),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"), text_processor=None,
+    )  # fmt: skip
+
+
+def _ovis() -> Any:
+    from diffusers import OvisImagePipeline, OvisImageTransformer2DModel
+
+    transformer = OvisImageTransformer2DModel(
+        patch_size=1, in_channels=64, out_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=32, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    return OvisImagePipeline(
+        scheduler=scheduler(), vae=vae(16, shift=0.05), tokenizer=tokenizer(), transformer=_woken(transformer),
+        text_encoder=qwen3(),
+    )  # fmt: skip
+
+
+def _cogview4() -> Any:
+    from diffusers import CogView4Pipeline, CogView4Transformer2DModel
+
+    transformer = CogView4Transformer2DModel(
+        patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+        text_embed_dim=32, time_embed_dim=16, condition_dim=8, pos_embed_max_size=64, sample_size=8,
+        rope_axes_dim=(64, 64),
+    )  # fmt: skip
+    encoder = _small("GlmModel", "GlmConfig", 3, 32, pad_token_id=0, bos_token_id=3, eos_token_id=2)
+    return CogView4Pipeline(
+        scheduler=scheduler(), vae=vae(4), tokenizer=tokenizer(bos=True), text_encoder=encoder,
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
+def _ernie() -> Any:
+    from diffusers import ErnieImagePipeline, ErnieImageTransformer2DModel
+
+    transformer = ErnieImageTransformer2DModel(
+        hidden_size=32, num_attention_heads=2, num_layers=1, ffn_hidden_size=48, in_channels=16, out_channels=16,
+        text_in_dim=24, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return ErnieImagePipeline(
+        scheduler=scheduler(), vae=flux2_vae(), tokenizer=tokenizer(bos=True), text_encoder=qwen3(3, 24),
+        transformer=_woken(transformer),
+    )  # fmt: skip
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
@@ -299,4 +367,9 @@ MODERN = {
     "lumina2": _lumina2,
     "auraflow": _auraflow,
     "sana": _sana,
+    "pixart": _pixart,
+    "longcat": _longcat,
+    "ovis": _ovis,
+    "cogview4": _cogview4,
+    "ernie": _ernie,
 }

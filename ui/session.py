@@ -54,11 +54,9 @@ class Settings:
     @property
     def place(self) -> str:
         """The device, `auto` resolved."""
-        if self.device != "auto":
-            return self.device
-        import torch
+        from concept_edit.models.placement import resolved
 
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return resolved(self.device)
 
 
 class Workshop(Lane):
@@ -162,7 +160,8 @@ class Workshop(Lane):
     def _generated(self, name: str) -> styles.Generator:
         import styles
 
-        return styles.load_generator(name if name == EMBEDDED else str(self._file(name))).to(self.settings.place)
+        source = name if name == EMBEDDED else str(self._file(name))
+        return styles.load_generator(source, device=self.settings.place)
 
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce

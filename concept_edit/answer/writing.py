@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,17 +12,17 @@ from concept_edit.memory.solve import Factors, change
 from concept_edit.models.contract import Model, Site
 
 
-def readers(
-    model: Model, sites: Sequence[Site], factors: Mapping[str, Factors]
-) -> Iterator[tuple[Site, Callable[[Tensor], Tensor]]]:
-    """Each site with the function W -> W A, in float32 on the matrix's device."""
+def reader(factors: Mapping[str, Factors]) -> Callable[[Site, Tensor], Tensor]:
+    """The function (site, W) -> W A, in float32 on the matrix's device, over the columns that read text."""
     ready: dict[tuple[str, torch.device], Callable[[Tensor], Tensor]] = {}
-    weights = model.weights()
-    for site in sites:
-        key = (site.stream, weights[site.name].device)
+
+    def read(site: Site, weight: Tensor) -> Tensor:
+        key = (site.stream, weight.device)
         if key not in ready:
-            ready[key] = change(factors[site.stream], weights[site.name].device)
-        yield site, ready[key]
+            ready[key] = change(factors[site.stream], weight.device)
+        return ready[key](weight[:, : site.columns])
+
+    return read
 
 
 def write(model: Model, sites: Sequence[Site], factors: Mapping[str, Factors], strength: float) -> dict[str, Tensor]:
@@ -33,13 +33,15 @@ def write(model: Model, sites: Sequence[Site], factors: Mapping[str, Factors], s
     """
     if not math.isfinite(strength):
         raise ValueError(f"strength {strength} is not a number to multiply by; 0 is the original, 1 the whole edit")
-    weights, before = model.weights(), dict[str, Tensor]()
+    if strength == 0 or not any(factors[site.stream].rank for site in sites):
+        return {}
+    weights, before, read = model.weights(), dict[str, Tensor](), reader(factors)
     try:
-        for site, read in readers(model, sites, factors):
-            if strength != 0 and factors[site.stream].rank:
+        for site in sites:
+            if factors[site.stream].rank:
                 weight = weights[site.name]
                 before[site.name] = weight.detach().clone()
-                _change(weight, site, strength * read(weight[:, : site.columns]))
+                _change(weight, site, strength * read(site, weight))
     except BaseException:
         restore(weights, before)
         raise

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from concept_edit.diagnose import Diagnosis
     from concept_edit.evaluation import Report
 
+BYPASSES = (
+    "Whoever holds the weights can undo the edit: the map is invertible, and the original weights are public.",
+    "Optimised prompts and embeddings bring back much of what closed-form edits suppress (published attacks reach "
+    "most prompts); only the wordings measured here are known.",
+    "A picture given as a starting point (image to image, inpainting, adapters, LoRA files) carries the concept past "
+    "the text side, which alone is edited.",
+    "A LoRA of this edit is opt-in and no safeguard; a baked checkpoint is.",
+)
+"""What is known to get around any edit of this kind."""
+
 
 def audit_page(manifest: Mapping[str, Any], name: str, report: Report | None, diagnosis: Diagnosis | None) -> str:
     """The page of the release whose manifest has the hash `name`."""
@@ -26,7 +36,7 @@ def audit_page(manifest: Mapping[str, Any], name: str, report: Report | None, di
         section("Changed matrices", *_changed(manifest)),
         section("Diagnosis, without pictures", _diagnosis(diagnosis)),
         *measured,
-        section("Known bypasses", listing(_bypasses())),
+        section("Known bypasses", listing(BYPASSES)),
         section("Rollback", *_rollback(manifest)),
     ]
     return page(f"Audit of an edit of {manifest['model']['name']}", parts)
@@ -77,12 +87,6 @@ def _diagnosis(diagnosis: Diagnosis | None) -> str:
         return ""
     rows = [(c.name, c.stream, c.subject, f"{c.value:.3g}", c.verdict) for c in diagnosis.checks]
     return table(("check", "stream", "worst at", "value", "verdict"), rows)
-
-
-def _bypasses() -> Sequence[str]:
-    from concept_edit.audit.release import BYPASSES
-
-    return BYPASSES
 
 
 def _rollback(manifest: Mapping[str, Any]) -> Sequence[str]:

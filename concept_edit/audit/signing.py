@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from concept_edit.audit.release import MANIFEST, Finding, read_manifest, verify
+from concept_edit.audit.manifest import MANIFEST, read_manifest
+from concept_edit.audit.verification import Finding, verify
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
 

@@ -24,7 +24,7 @@ def corpus(
     ],
     *,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; an unfinished one is gone on with.")],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many captions.")] = None,
     shard: Annotated[str | None, typer.Option("--shard", help="i/n: this machine's share of the captions.")] = None,
@@ -56,17 +56,20 @@ def _read(
     paths: list[Path], name: str, device: str, out: Path, limit: int | None, text: str | None, quiet: bool
 ) -> ce.Corpus:
     from concept_edit.evaluation.processes import my_share, own_device
+    from concept_edit.models.reading import where_it_is
     from concept_edit.prompts.corpus import read_captions
 
     listed = [caption for path in paths for caption in read_captions(path, limit=limit)]
-    share = my_share(text, device)
+    place = own_device(device)
+    share = my_share(text, place)
     own = share.pick(listed)
     if not own:
         raise ValueError(f"{len(listed)} captions leave none for share {share.name}; use fewer shards")
-    model = ce.open_model(name, device=own_device(device))
+    model = ce.open_model(name, device=place)
     launched = share.state is not None
     part = out.with_name(f"{out.stem}.{share.name}{out.suffix}") if launched else out
-    found = ce.collect_corpus(model, own, out=part, progress=not quiet and share.index == 0)
+    with where_it_is():
+        found = ce.collect_corpus(model, own, out=part, progress=not quiet and share.index == 0)
     share.wait()
     if not launched:
         return found

@@ -66,7 +66,7 @@ def debias(
     guidance: Guidance = None,
     batch_size: Batch = 16,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -74,9 +74,11 @@ def debias(
     from concept_edit.balance.debias import Plan
     from concept_edit.balance.debias import debias as balanced
     from concept_edit.evaluation import Settings
+    from concept_edit.models.placement import resolved
 
     check_writable(out)
     asked = _balancing(concepts, recipe, across, preserve)
+    device = resolved(device)
     opened = ce.open_model(model, device=device)
     tools = _instruments(clip, tuple(_shares(across)) or asked.concepts, device)
     found = balanced(
@@ -119,7 +121,7 @@ def evaluate(
     guidance: Guidance = None,
     batch_size: Batch = 1,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -131,7 +133,8 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     target = report or out / "report.html"
     check_writable(target)
-    opened = ce.open_model(model, device=own_device(device))
+    device = own_device(device)
+    opened = ce.open_model(model, device=device)
     with bar("painting", not (quiet or as_json)) as progress:
         found = ce.evaluate(
             opened,

@@ -52,7 +52,7 @@ Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or n
 ModelName = Annotated[
     str, typer.Option("--model", "--model_id", help="demo, a hub id, a diffusers folder or a .safetensors checkpoint.")
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[str, typer.Option("--device", help="auto (a GPU where there is one), cpu, cuda, cuda:1 or mps.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The edit file to write. [edit.safetensors]")]
 Folder = Annotated[Path | None, typer.Option("--save_dir", help="Folder of the edit file (UCE's flag).")]
 Name = Annotated[str | None, typer.Option("--exp_name", help="Name of the edit file (UCE's flag).")]

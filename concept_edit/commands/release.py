@@ -44,21 +44,21 @@ def release(
     strength: Strength = 1.0,
     steps: Steps = None,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Write the folder a team signs: edit, manifest, history and a page with the evidence."""
     from concept_edit.audit.release import Decision, write_release
     from concept_edit.evaluation import Settings
 
-    loaded, opened = ce.Edit.load(edit), ce.open_model(model, device=device)
+    loaded, opened = ce.Edit.load(edit), ce.open_model(model, device=_hashed_on(device))
     told = Decision(decision, split(reviewers), split(barred), rollback)
     report = None
     if run is not None:
         with bar("painting", not quiet) as progress:
             report = ce.evaluate(
-                opened, loaded, prompts, out=run, strength=strength, settings=Settings(steps=steps),
-                barred=told.barred, progress=progress,
+                ce.open_model(model, device=device), loaded, prompts, out=run, strength=strength,
+                settings=Settings(steps=steps), barred=told.barred, progress=progress,
             )  # fmt: skip
     found = write_release(
         opened, loaded, out, report=report, diagnosis=ce.diagnose(opened, loaded), decision=told, strength=strength
@@ -74,7 +74,7 @@ def verify(
     keys: Keys = "",
     corpus: Annotated[Path | None, typer.Option("--corpus", help="The corpus file it was solved with.")] = None,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> int:
     """Solve an edit's recipe again and compare bit for bit; say what was touched. Exit code 1 if anything was."""
@@ -84,7 +84,7 @@ def verify(
 
     ce.Edit.load(edit)
     held = Corpus.load(corpus) if corpus else None
-    found = verified(edit, ce.open_model(model, device=device), manifest=manifest, corpus=held)
+    found = verified(edit, ce.open_model(model, device=_hashed_on(device)), manifest=manifest, corpus=held)
     if keys:
         from concept_edit.audit.signing import check_signatures
 
@@ -111,3 +111,8 @@ def sign(
     target = signed(folder, name, key)
     if not quiet:
         typer.echo(f"{target}: {name} has signed")
+
+
+def _hashed_on(device: str) -> str:
+    """Hashes are of bits: unless a device is named they are taken on the CPU, whatever paints."""
+    return "cpu" if device == "auto" else device

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from concept_edit.evaluation.rows import shard
+from concept_edit.models.placement import resolved
 
 _DAYS = 7
 Item = TypeVar("Item")
@@ -70,5 +71,7 @@ def launched_first() -> bool:
 
 
 def own_device(device: str) -> str:
-    """Under `accelerate launch` each process has a GPU of its own: 'cuda' becomes 'cuda:1' for the second."""
+    """The device's name, 'auto' resolved. Under `accelerate launch` each process has a GPU of its own: 'cuda' becomes
+    'cuda:1' for the second."""
+    device = resolved(device)
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and "LOCAL_RANK" in os.environ else device

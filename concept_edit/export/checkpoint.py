@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from concept_edit.edit import Edit
+from concept_edit.export.changes import changes_of
 from concept_edit.export.raw import Entry, entries, patched_copy
 from concept_edit.export.target import check_room, free_file, free_folder
-from concept_edit.memory.solve import change
-from concept_edit.models.contract import Model, Site
+from concept_edit.models.contract import Model
 from concept_edit.models.files.names import UNET_PREFIX
 from concept_edit.unfinished import part_name, sweep
 
@@ -55,33 +55,13 @@ def export_checkpoint(
     origin = getattr(model, "origin", None)
     single = Path(path).suffix == ".safetensors"
     target = free_file(path, force=force) if single else free_folder(path)
-    change_of = _changes(edit, model, strength)
+    change_of = changes_of(edit, model, strength)
     if single and origin is not None and origin.path.is_file():
         return _patched_file(origin.path, target, {origin.names[name]: c for name, c in change_of.items()})
     if not single and origin is not None and origin.path.is_dir():
         return _patched_folder(origin.path, target, model, change_of)
     with edit.applied(model, strength):
         return _original_file(model, target) if single else _saved_folder(model, target, tuple(change_of))
-
-
-def _changes(edit: Edit, model: Model, strength: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Site name -> a function from the stored matrix to the edited one: changed in float32, rounded once."""
-    readers = {name: change(factors) for name, factors in edit.factors.items()}
-    return {site.name: _changed(site, readers[site.stream], strength) for site in edit.sites(model)}
-
-
-def _changed(site: Site, read: Callable[[Tensor], Tensor], strength: float) -> Callable[[Tensor], Tensor]:
-    def edited(weight: Tensor) -> Tensor:
-        if strength == 0:
-            return weight
-        new = weight.clone()
-        part = weight[:, : site.columns]
-        new[:, : site.columns] = (part.float() + strength * read(part)).to(weight.dtype)
-        if not bool(new.isfinite().all()):
-            raise ValueError(f"{site.name} holds NaN or infinite numbers, or would with this edit; nothing was written")
-        return new
-
-    return edited
 
 
 @contextmanager

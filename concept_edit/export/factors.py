@@ -47,10 +47,10 @@ def pairs_of(edit: Edit, model: Model, concepts: Sequence[str] | None = None) ->
     edit.check(model)
     edit.refuse_gate("written as a LoRA")
     chosen = {name: _chosen(edit, name, concepts) for name in edit.factors}
-    weights, pairs = model.weights(), {}
+    pairs = {}
     for site in edit.sites(model):
         left, right = chosen[site.stream]
-        matrix = weights[site.name].detach().cpu()
+        matrix = model.matrix(site.name).detach().cpu()
         pair = balanced(matrix[:, : site.columns].double() @ left, right)
         missing = matrix.shape[1] - pair.down.shape[1]
         pairs[site.name] = Pair(pair.up, torch.nn.functional.pad(pair.down, (0, missing)), pair.spectrum)

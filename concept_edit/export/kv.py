@@ -7,7 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from concept_edit.edit import Edit
+from concept_edit.export.changes import changes_of
 from concept_edit.export.target import check_room, free_file, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
@@ -42,8 +45,12 @@ def export_kv(
 
     edit.refuse_gate("written as matrices")
     kind, target = precision(dtype), free_file(path, force=force)
-    with edit.applied(model, strength):
-        tensors = {name: weight.detach().to("cpu", kind, copy=True) for name, weight in model.weights().items()}
+    edit.check(model)
+    changes, tensors = changes_of(edit, model, strength), dict[str, Tensor]()
+    for site in model.sites:
+        weight = model.matrix(site.name).detach().cpu()
+        edited = changes[site.name](weight) if site.name in changes else weight
+        tensors[site.name] = edited.to(kind, copy=True)
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name} is too large for {dtype}; write fp32 or bf16")

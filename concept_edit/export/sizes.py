@@ -31,11 +31,10 @@ def expected_sizes(edit: Edit, model: Model) -> Sizes:
         ValueError: a model with another text encoder.
     """
     edit.check(model)
-    weights = model.weights()
-    shapes = [(weights[site.name].shape, edit.rank(site.stream)) for site in edit.sites(model)]
+    shapes = [(model.shapes[site.name], edit.rank(site.stream)) for site in edit.sites(model)]
     return Sizes(
         lora=sum(2 * min(rank, *shape) * (shape[0] + shape[1]) for shape, rank in shapes),
-        kv=sum(4 * weight.numel() for weight in weights.values()),
+        kv=sum(4 * rows * columns for rows, columns in model.shapes.values()),
         checkpoint=_checkpoint(model),
         edit=sum(4 * (f.left.numel() + f.right.numel()) for f in edit.factors.values()),
     )

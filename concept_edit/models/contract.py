@@ -67,6 +67,30 @@ class Encoded:
         kinds[self.subject] = SUBJECT
         return kinds if self.length is None else kinds.masked_fill(places >= self.length[:, None], NOTHING)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+        """The prompts of several answers of one stream, in order; shorter rectangles are filled up."""
+        longest = max(part.rows.shape[1] for part in parts)
+
+        def numbers(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if any(value is None for value in found) else torch.cat(found)
+
+        def filled(name: str, *fill: int) -> Tensor:
+            found = [getattr(part, name) for part in parts]
+            return torch.cat([torch.nn.functional.pad(v, (*fill, 0, longest - v.shape[1])) for v in found])
+
+        return cls(
+            rows=filled("rows", 0, 0),
+            subject=filled("subject"),
+            eos=torch.cat([part.eos for part in parts]),
+            cut=tuple(text for part in parts for text in part.cut),
+            pooled=parts[0].pooled,
+            second_eos=numbers("second_eos"),
+            suffix=numbers("suffix"),
+            length=numbers("length"),
+        )
+
 
 class Model(Protocol):
     """A text-to-image model as the editor sees it. `open_model` makes one."""
@@ -75,6 +99,7 @@ class Model(Protocol):
     family: Family
     streams: dict[str, int]
     sites: tuple[Site, ...]
+    shapes: dict[str, tuple[int, ...]]
 
     @property
     def fingerprint(self) -> str:
@@ -89,6 +114,13 @@ class Model(Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """Site name -> the live tensor; writing into it changes what `generate` paints."""
+
+    def matrix(self, name: str) -> Tensor:
+        """One of `weights` to read, without bringing the others into memory."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of rows depend on, e.g. `cpu float32`."""
 
     def generate(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from concept_edit.models.contract import Encoded
 from concept_edit.models.families import Tower
+from concept_edit.models.reading import for_reading
+from concept_edit.models.resting import Resting
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,36 @@ class OpenTower:
     spec: Tower
     encoder: Any
     tokenizer: Any
+    resting: Resting | None = None
+    """How the encoder's weights are brought in, where they lie in a file."""
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the weights are still in their file."""
+        return self.resting is not None and self.resting.asleep
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder runs."""
+        return torch.device("cpu") if self.asleep else self.encoder.device
+
+    @property
+    def arithmetic(self) -> str:
+        """Device and precision it runs in, e.g. `cpu float32`: what the last bits of rows depend on."""
+        dtype = self.resting.dtype if self.resting is not None and self.asleep else self.encoder.dtype
+        return f"{self.device.type} {str(dtype).removeprefix('torch.')}"
+
+    def awake(self) -> Any:
+        """The encoder with all its weights in memory."""
+        return self.resting.wake() if self.resting is not None and self.resting.asleep else self.encoder
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by name, sorted, without the prefix that differs between transformers versions."""
+        if self.resting is not None and self.resting.asleep:
+            named = self.resting.tensors()
+        else:
+            named = iter(sorted(self.encoder.named_parameters(), key=lambda pair: pair[0].removeprefix("text_model.")))
+        return ((name.removeprefix("text_model."), value) for name, value in named)
 
     @property
     def length(self) -> int:
@@ -86,18 +119,34 @@ def _cut_text(tower: OpenTower, prompt: str) -> str:
 
 def _ask(tower: OpenTower, prompts: Sequence[str]) -> _Answer:
     tokens = tokenize(tower, prompts)
-    device = tower.encoder.device
-    options: dict[str, Any] = {"output_hidden_states": True}
+    options: dict[str, Any] = {}
     if getattr(tower.encoder.config, "use_attention_mask", False):
-        options["attention_mask"] = tokens.mask.to(device)
-    output = tower.encoder(tokens.ids.to(device), **options)
-    return _Answer(tokens, _hidden(tower.spec, output), _pooled(tower.spec, output))
+        options["attention_mask"] = tokens.mask.to(tower.device)
+    with _entering_last_block(tower) as before_last:
+        output = tower.encoder(tokens.ids.to(tower.device), **options)
+    return _Answer(tokens, _hidden(tower.spec, output, before_last), _pooled(tower.spec, output))
 
 
-def _hidden(spec: Tower, output: Any) -> Tensor | None:
+@contextmanager
+def _entering_last_block(tower: OpenTower) -> Iterator[list[Tensor]]:
+    """What goes into the last block, the hidden state -2, without keeping all the others."""
+    seen: list[Tensor] = []
+    blocks = next(part for part in tower.encoder.modules() if isinstance(part, torch.nn.ModuleList))
+
+    def look(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(given[0] if given else named["hidden_states"])
+
+    handle = blocks[-1].register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _hidden(spec: Tower, output: Any, before_last: Sequence[Tensor]) -> Tensor | None:
     if spec.hidden is None:
         return None
-    rows = output.last_hidden_state if spec.hidden == -1 else output.hidden_states[spec.hidden]
+    rows = output.last_hidden_state if spec.hidden == -1 else before_last[0]
     return rows.float().cpu()
 
 
@@ -145,18 +194,6 @@ def _encode_batch(
         yield "pooled", _pooled_stream(answers)
 
 
-def _joined(parts: Sequence[Encoded]) -> Encoded:
-    seconds = [part.second_eos for part in parts if part.second_eos is not None]
-    return Encoded(
-        rows=torch.cat([part.rows for part in parts]),
-        subject=torch.cat([part.subject for part in parts]),
-        eos=torch.cat([part.eos for part in parts]),
-        cut=tuple(text for part in parts for text in part.cut),
-        pooled=parts[0].pooled,
-        second_eos=torch.cat(seconds) if seconds else None,
-    )
-
-
 def _nothing(width: int, pooled: bool) -> Encoded:
     return Encoded(
         rows=torch.zeros(0, 1, width),
@@ -171,13 +208,14 @@ def _nothing(width: int, pooled: bool) -> Encoded:
 def encode(
     towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], batch_size: int
 ) -> dict[str, Encoded]:
-    """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
+    """Every stream's rows for `prompts`, `batch_size` prompts at a time, wherever the encoders are: see `reading`."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
     if not prompts:
         return {name: _nothing(width, name == "pooled") for name, width in streams.items()}
+    towers = [replace(tower, encoder=for_reading(tower.encoder)) for tower in towers]
     parts: dict[str, list[Encoded]] = {name: [] for name in streams}
     for start in range(0, len(prompts), batch_size):
         for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams):
             parts[name].append(part)
-    return {name: _joined(some) for name, some in parts.items()}
+    return {name: Encoded.joined(some) for name, some in parts.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -63,7 +63,7 @@ class Family:
     name: str
     title: str
     classes: str
-    """Pattern of the diffusers pipeline class names that belong to it."""
+    """Pattern of the diffusers pipeline class names that belong to it, each spelt out."""
     pipeline: str
     """The diffusers class that paints from text."""
     denoiser: str
@@ -74,6 +74,8 @@ class Family:
     negative_prompt: bool = True
     route: Route | None = None
     """How rows reach the readers in pipelines that are asked for them."""
+    plainly: Mapping[str, Any] = field(default_factory=dict)
+    """What keeps the pipeline from rewriting a prompt before it encodes it."""
 
 
 _CROSS_ATTENTION = tuple(
@@ -83,6 +85,24 @@ _TRANSFORMER = (
     Reader(r"context_embedder\.weight", "text", "context"),
     Reader(r"time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
 )
+_BLOCKS = tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv")
+_SD = (
+    "|Img2Img|Inpaint|Depth2Img|Upscale|Adapter|InstructPix2Pix|ControlNet|ControlNetImg2Img|ControlNetInpaint|"
+    "ControlNetXS|PAG|PAGImg2Img|PAGInpaint|ControlNetPAG|ControlNetPAGInpaint|AttendAndExcite|DiffEdit|GLIGEN|"
+    "GLIGENTextImage|LDM3D|ModelEditing|Panorama|Paradigms|Pix2PixZero|SAG"
+)
+_SDXL = (
+    "|Img2Img|Inpaint|Adapter|InstructPix2Pix|ControlNet|ControlNetImg2Img|ControlNetInpaint|ControlNetUnion|"
+    "ControlNetUnionImg2Img|ControlNetUnionInpaint|ControlNetXS|PAG|PAGImg2Img|PAGInpaint|ControlNetPAG|"
+    "ControlNetPAGImg2Img"
+)
+_SD3 = "|Img2Img|Inpaint|ControlNet|ControlNetInpainting|PAG|PAGImg2Img"
+_FLUX = (
+    "|Img2Img|Inpaint|Fill|Kontext|KontextInpaint|Control|ControlImg2Img|ControlInpaint|ControlNet|"
+    "ControlNetImg2Img|ControlNetInpaint"
+)
+"""What each family's pipelines are called between its name and `Pipeline`. A name that is not here is no member: later
+families and modular pipelines begin with the same words."""
 _SD_CLIP = (Tower("text_encoder", "tokenizer", "clip", hidden=-1),)
 
 
@@ -103,7 +123,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd1",
             title="Stable Diffusion 1.x",
-            classes=r"StableDiffusion(?!XL|3)\w*Pipeline",
+            classes=rf"StableDiffusion({_SD})Pipeline",
             pipeline="StableDiffusionPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -113,7 +133,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd2",
             title="Stable Diffusion 2.x",
-            classes=r"StableDiffusion(?!XL|3)\w*Pipeline",
+            classes=rf"StableDiffusion({_SD})Pipeline",
             pipeline="StableDiffusionPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -123,7 +143,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sdxl",
             title="Stable Diffusion XL",
-            classes=r"StableDiffusionXL\w*Pipeline",
+            classes=rf"StableDiffusionXL({_SDXL})Pipeline",
             pipeline="StableDiffusionXLPipeline",
             denoiser="unet",
             denoiser_class="UNet2DConditionModel",
@@ -139,7 +159,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sd3",
             title="Stable Diffusion 3",
-            classes=r"StableDiffusion3\w*Pipeline",
+            classes=rf"StableDiffusion3({_SD3})Pipeline",
             pipeline="StableDiffusion3Pipeline",
             denoiser="transformer",
             denoiser_class="SD3Transformer2DModel",
@@ -153,7 +173,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="flux",
             title="FLUX.1",
-            classes=r"Flux(?!2)\w*Pipeline",
+            classes=rf"Flux({_FLUX})Pipeline",
             pipeline="FluxPipeline",
             denoiser="transformer",
             denoiser_class="FluxTransformer2DModel",
@@ -199,6 +219,7 @@ FAMILIES: dict[str, Family] = {
             "txt_in",
             Route(("txt_norm", "txt_in"), mask=1),
         ),
+        # Its fusion lets every row hear all others, so that rows before a concept move with it too.
         _asked(
             "krea2",
             "Krea 2",
@@ -238,7 +259,51 @@ FAMILIES: dict[str, Family] = {
             "SanaTransformer2DModel",
             "",
             Route(("caption_projection", "caption_norm"), mask=1, beside=r"caption_projection\..+"),
-            readers=tuple(Reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}\.weight", "text", role) for role in "kv"),
+            readers=_BLOCKS,
+        ),
+        _asked(
+            "pixart",
+            "PixArt",
+            r"PixArt(Alpha|Sigma|SigmaPAG)Pipeline",
+            "PixArtTransformer2DModel",
+            "",
+            Route(("caption_projection",), mask=1, beside=r"caption_projection\..+"),
+            pipeline="PixArtSigmaPipeline",
+            readers=_BLOCKS,
+        ),
+        _asked(
+            "longcat",
+            "LongCat-Image",
+            r"LongCatImagePipeline",
+            "LongCatImageTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",)),
+            plainly={"enable_prompt_rewrite": False},
+        ),
+        _asked(
+            "ovis",
+            "Ovis-Image",
+            r"OvisImagePipeline",
+            "OvisImageTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder_norm", "context_embedder")),
+        ),
+        _asked(
+            "cogview4",
+            "CogView4",
+            r"CogView4(|Control)Pipeline",
+            "CogView4Transformer2DModel",
+            r"patch_embed\.text_proj",
+            Route(("patch_embed.text_proj",), alone=True),
+        ),
+        _asked(
+            "ernie",
+            "ERNIE-Image",
+            r"ErnieImagePipeline",
+            "ErnieImageTransformer2DModel",
+            "text_proj",
+            Route(("text_proj",)),
+            plainly={"use_pe": False},
         ),
     )
 }
@@ -254,6 +319,7 @@ def family_of(pipeline_class: str, denoiser_config: Mapping[str, Any]) -> Family
         raise ValueError(
             f"{pipeline_class} is of no family this toolkit edits; expected one of: "
             + ", ".join(row.title for row in FAMILIES.values())
+            + "; of a modular pipeline give its parts as the plain one" * ("Modular" in pipeline_class)
         )
     if len(rows) == 1:
         return rows[0]

@@ -1,7 +1,10 @@
-"""A gate before a live denoiser: its text inputs are changed on the way in, whatever pipeline calls it."""
+"""A gate before a live denoiser: its text inputs are changed on the way in, whatever pipeline calls it.
+
+Where norms or fusions stand between the denoiser's door and its readers, the gate stands at the readers."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,9 @@ _TEXT = "encoder_hidden_states"
 _POOLED = "pooled_projections"
 _ADDED, _EMBEDS = "added_cond_kwargs", "text_embeds"
 
+_REMEMBERED = 4
+"""Answers that a door keeps: with true guidance the rows of the prompt and of its negative come in turn."""
+
 Through = Callable[[str, Tensor | None], Tensor | None]
 
 
@@ -31,25 +37,49 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
         yield
         return
     denoiser = getattr(model.pipeline, model.family.denoiser)
-    ready: dict[tuple[str, torch.device], Gate] = {}
+    doors = {stream: _Door(gate, strength) for stream, gate in gates.items()}
 
     def through(stream: str, rows: Tensor | None) -> Tensor | None:
-        """Rows of a stream behind its gate, which is moved to their device once, not at every step."""
-        if rows is None or stream not in gates:
-            return rows
-        key = (stream, rows.device)
-        if key not in ready:
-            ready[key] = gates[stream].to(rows.device)
-        return ready[key](rows, strength)
+        return rows if rows is None or stream not in doors else doors[stream](rows)
+
+    def at_reader(stream: str) -> Any:
+        return lambda _, given: (through(stream, given[0]), *given[1:])
 
     def before(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return _positional(given, through), _named(named, through)
 
-    handle = denoiser.register_forward_pre_hook(before, with_kwargs=True)
+    if model.family.route is None:
+        handles = [denoiser.register_forward_pre_hook(before, with_kwargs=True)]
+    else:
+        readers = [(denoiser.get_submodule(site.name.removesuffix(".weight")), site.stream) for site in model.sites]
+        handles = [reader.register_forward_pre_hook(at_reader(stream)) for reader, stream in readers]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+class _Door:
+    """A stream's gate, which answers the same rows once and not at every denoising step."""
+
+    def __init__(self, gate: Gate, strength: float) -> None:
+        self.gate, self.strength = gate, strength
+        self.answers: deque[tuple[Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        for asked, answer in self.answers:
+            if _like(asked) == _like(rows) and torch.equal(asked, rows):
+                return answer
+        if self.gate.ways.device != rows.device:
+            self.gate = self.gate.to(rows.device)
+        answer = self.gate(rows, self.strength)
+        self.answers.append((rows.clone(), answer))
+        return answer
+
+
+def _like(rows: Tensor) -> tuple[Any, ...]:
+    return rows.shape, rows.dtype, rows.device
 
 
 def _named(named: dict[str, Any], through: Through) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,8 @@ from torch import Tensor
 from concept_edit.models.contract import Encoded, Site
 from concept_edit.models.encode import OpenTower, encode
 from concept_edit.models.families import Family, readers_of
-from concept_edit.models.fingerprint import fingerprint, named_weights
+from concept_edit.models.fingerprint import fingerprint
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.paint import check_options, paint, pairs_of
 from concept_edit.models.route import OpenRoute
 
@@ -34,8 +37,8 @@ class Origin:
 class OpenedModel:
     """Implements `Model`. Made by `open_model`.
 
-    The text-side matrices are either read from a file (`matrices`) and handed to the pipeline when it is loaded, or
-    belong to a live pipeline from the start. Either way `weights` gives the tensors that `generate` paints with.
+    The text-side matrices either lie in a file (`matrices`) and are handed to the pipeline when it is loaded, or belong
+    to a live pipeline from the start. Either way `weights` gives the tensors that `generate` paints with.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class OpenedModel:
         family: Family,
         towers: Sequence[OpenTower],
         *,
-        matrices: Mapping[str, Tensor] | None = None,
+        matrices: Matrices | None = None,
         load: Callable[[], Any] | None = None,
         pipeline: Any = None,
         defaults: Mapping[str, Any] | None = None,
@@ -61,13 +64,14 @@ class OpenedModel:
         """Residual blocks a level of its UNet has; the original layouts count by it."""
         self.family = family
         self.towers = tuple(towers)
-        self._matrices = dict(matrices or {})
+        self._matrices = matrices
         self._load = load
         self._pipeline = pipeline
         self._defaults = dict(defaults or {})
-        shapes = {name: tuple(weight.shape) for name, weight in self._named().items()}
-        self.sites = _sites(family, shapes, self.towers, name)
-        self.streams = _streams(self.sites, shapes)
+        self.shapes = self._shapes()
+        """Name -> shape of the denoiser's text-side matrices."""
+        self.sites = _sites(family, self.shapes, self.towers, name)
+        self.streams = _streams(self.sites, self.shapes)
         _check_widths(self)
         _check_finite(self)
 
@@ -87,8 +91,9 @@ class OpenedModel:
         """The diffusers pipeline; loaded on first use, painting with the very tensors of `weights`."""
         if self._pipeline is None:
             assert self._load is not None
+            assert self._matrices is not None
             pipeline = self._load()
-            _adopt(getattr(pipeline, self.family.denoiser), self._matrices)
+            _adopt(getattr(pipeline, self.family.denoiser), self._matrices.hold())
             self._pipeline = pipeline
         return self._pipeline
 
@@ -100,9 +105,24 @@ class OpenedModel:
         return encode(self.towers, listed, self.streams, batch_size)
 
     def weights(self) -> dict[str, Tensor]:
-        """Site name -> the live tensor, in the model's dtype and on its device."""
-        named = self._named()
+        """Site name -> the live tensor, in the model's dtype and on its device; all are in memory from now on."""
+        named = self._live() or (self._matrices.hold() if self._matrices else {})
         return {site.name: named[site.name] for site in self.sites}
+
+    def matrix(self, name: str) -> Tensor:
+        """One of `weights` to read, without bringing the others into memory."""
+        if self._matrices is None or self._pipeline is not None:
+            return self._live()[name]
+        return self._matrices.look(name)
+
+    def stored(self, name: str) -> Tensor:
+        """The same in the precision of the file it lies in."""
+        return self._live()[name] if self._matrices is None else self._matrices.stored(name)
+
+    @property
+    def arithmetic(self) -> str:
+        """What the last bits of rows depend on: device and precision of the text encoders."""
+        return ", ".join(dict.fromkeys(tower.arithmetic for tower in self.towers))
 
     def generate(
         self,
@@ -130,7 +150,8 @@ class OpenedModel:
             negative_prompt=self._negative(negative_prompt),
             batch_size=batch_size,
             progress=progress,
-            options=self._defaults | {key: value for key, value in options.items() if value is not None},
+            options={**self.family.plainly, **self._defaults}
+            | {key: value for key, value in options.items() if value is not None},
         )
 
     def _negative(self, prompt: str | None) -> str | None:
@@ -138,10 +159,14 @@ class OpenedModel:
             raise ValueError(f"{self.family.title} takes no negative prompt; leave it out.")
         return prompt
 
-    def _named(self) -> dict[str, Tensor]:
-        if self._pipeline is None:
-            return self._matrices
-        return _text_side(self.family, getattr(self._pipeline, self.family.denoiser))
+    def _live(self) -> dict[str, Tensor]:
+        """The pipeline's own matrices; nothing before it is loaded."""
+        return {} if self._pipeline is None else _text_side(self.family, getattr(self._pipeline, self.family.denoiser))
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        if self._matrices is not None:
+            return self._matrices.shapes
+        return {name: tuple(weight.shape) for name, weight in self._live().items()}
 
 
 def _text_side(family: Family, denoiser: torch.nn.Module) -> dict[str, Tensor]:
@@ -178,7 +203,7 @@ def _streams(sites: Sequence[Site], shapes: Mapping[str, tuple[int, ...]]) -> di
 def _check_widths(model: OpenedModel) -> None:
     """The encoders and the matrices must fit each other: a foreign text encoder is named here."""
     for site in model.sites:
-        width = model.weights()[site.name].shape[1]
+        width = model.shapes[site.name][1]
         if (site.columns is None and width != model.streams[site.stream]) or width < (site.columns or 0):
             raise ValueError(f"{site.name} of {model.name} reads {width} columns, its stream has another width.")
     pooled = sum(tower.pooled_width for tower in model.towers)
@@ -203,13 +228,13 @@ def _token_width(model: OpenedModel) -> int | None:
 
 
 def _check_finite(model: OpenedModel) -> None:
-    encoders = [(t.spec.encoder, name, w) for t in model.towers for name, w in named_weights(t.encoder)]
-    matrices = [(model.family.denoiser, name, weight) for name, weight in model.weights().items()]
-    for part, name, weight in encoders + matrices:
+    encoders = ((t.spec.encoder, name, w) for t in model.towers for name, w in t.tensors())
+    matrices = ((model.family.denoiser, site.name, model.stored(site.name)) for site in model.sites)
+    for part, name, weight in chain(encoders, matrices):
         if weight.is_meta or not weight.is_floating_point():
             raise ValueError(
                 f"{part}.{name} of {model.name} is {'not in memory' if weight.is_meta else weight.dtype}; "
                 "the editor needs plain float weights: open the model without offloading or quantisation."
             )
-        if not torch.isfinite(weight.detach().sum(dtype=torch.float64 if weight.device.type != "mps" else None)):
+        if weight.numel() and not all(map(math.isfinite, map(float, weight.detach().aminmax()))):
             raise ValueError(f"{part}.{name} of {model.name} holds NaN or infinite numbers: the file is damaged.")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import torch
+
+from concept_edit.notes import DeviceWarning
+
+AUTO = "auto"
+"""The device that is chosen here: `cuda` where there is one, else `mps`, else `cpu`."""
 
 _DTYPES = {
     "float32": torch.float32, "fp32": torch.float32,
@@ -27,16 +34,35 @@ class Placement:
         return torch.float32 if self.device.type == "cpu" or stored not in _DTYPES.values() else stored
 
 
+def resolved(device: str) -> str:
+    """The device's name, `auto` as what it means on this machine; a process says once where that is no CPU."""
+    if device != AUTO:
+        return device
+    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if found != "cpu":
+        _tell(found)
+    return found
+
+
+@cache
+def _tell(device: str) -> None:
+    warnings.warn(DeviceWarning(device), stacklevel=3)
+
+
 def placement(device: str, dtype: torch.dtype | str | None) -> Placement:
-    """Check a device name and a precision given by the user."""
-    return Placement(_device(device), _dtype(dtype))
+    """Check a device name and a precision given by the user.
+
+    Raises:
+        ValueError: a device that is not here, or no device; a precision that no model is opened in.
+    """
+    return Placement(_device(resolved(device)), _dtype(dtype))
 
 
 def _device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"{name!r} is no device; expected cpu, cuda, cuda:<number> or mps.") from error
+        raise ValueError(f"{name!r} is no device; expected auto, cpu, cuda, cuda:<number> or mps.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"{name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Use device='cpu'."

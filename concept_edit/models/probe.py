@@ -17,6 +17,8 @@ from torch import Tensor
 _PROMPTS = ("a cat", "the red village by the sea")
 _STEPS = 2
 _SHOWN = 6
+_PLAINLY = {"use_resolution_binning": False, "enable_prompt_rewrite": False, "use_pe": False}
+"""What keeps pipelines from other sizes and other prompts than the given ones."""
 
 Seen = Mapping[str, list[int]]
 """Layer -> a hash of its input at every call, in order."""
@@ -49,7 +51,7 @@ def _seen(pipeline: Any, prompt: str, seed: int, settings: Mapping[str, Any]) ->
 
     layers = [(name, part) for name, part in denoiser.named_modules() if isinstance(part, torch.nn.Linear)]
     hooks = [part.register_forward_pre_hook(watch(name)) for name, part in layers]
-    given = {"num_inference_steps": _STEPS, "output_type": "latent", "use_resolution_binning": False, **settings}
+    given = {"num_inference_steps": _STEPS, "output_type": "latent", **_PLAINLY, **settings}
     taken = inspect.signature(type(pipeline).__call__).parameters
     try:
         with torch.no_grad():

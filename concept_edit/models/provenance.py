@@ -63,7 +63,7 @@ def numbered(encoder: Any, pad: int | None) -> Iterator[Heard]:
         from transformers.modeling_outputs import BaseModelOutput
 
         assert input_ids is not None
-        real = attention_mask.bool() if attention_mask is not None else _before_pads(input_ids, pad)
+        real = attention_mask.bool() if attention_mask is not None else _between_pads(input_ids, pad)
         heard.ids += list(input_ids.cpu())
         heard.real += list(real.cpu())
         number = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
@@ -79,9 +79,12 @@ def numbered(encoder: Any, pad: int | None) -> Iterator[Heard]:
         del encoder.forward
 
 
-def _before_pads(ids: Tensor, pad: int | None) -> Tensor:
-    """Everything but the pads at the end, for pipelines that hide no padding from their encoder."""
-    return (ids != pad).flip(1).cumsum(1).flip(1) > 0 if pad is not None else torch.ones_like(ids, dtype=torch.bool)
+def _between_pads(ids: Tensor, pad: int | None) -> Tensor:
+    """Everything but the pads at both ends, for pipelines that hide no padding from their encoder."""
+    if pad is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    own = ids != pad
+    return (own.flip(1).cumsum(1).flip(1) > 0) & (own.cumsum(1) > 0)
 
 
 def places(rows: Tensor) -> Int[Tensor, " tokens"]:
@@ -129,9 +132,9 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def kinds_of(places: Tensor, real: Tensor, own: tuple[int, int], heard: Tensor | None) -> Int[Tensor, " tokens"]:
-    """What each row of one prompt is."""
+    """What each row of one prompt is. Pads that stand before all else are the same in every prompt: template."""
     rank = (real.long().cumsum(0) - 1)[places.clamp(min=0)]
     kinds = torch.where(rank < own[0], PREFIX, torch.where(rank < own[1], SUBJECT, SUFFIX))
-    kinds = torch.where(real[places.clamp(min=0)], kinds, PADDING)
+    kinds = torch.where(real[places.clamp(min=0)] | (rank < 0), kinds, PADDING)
     silent = places < 0 if heard is None else (places < 0) | ~heard
     return torch.where(silent, NOTHING, kinds)

@@ -26,6 +26,7 @@ from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import goal_moment, row_moment
 from concept_edit.models.contract import Encoded, Model, Site
 from concept_edit.prompts.corpus import Corpus, default_corpus
+from concept_edit.prompts.lens import lens_of
 from concept_edit.prompts.stats import Rows, Statistics, Stream, plus
 from concept_edit.prompts.tokens import PromptRows, aimed_pairs, centroid, kept_rows, paired, prompt_rows
 from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Erase, Moderate, Recipe, Steer
@@ -99,7 +100,9 @@ def _surroundings(model: Model, recipe: Recipe, corpus: Corpus, names: Sequence[
     its EOS and the centroid of its pads stand for them.
     """
     null = model.encode([""])
-    return {name: corpus.around(name, recipe, _fixed(null[name], model.streams[name])) for name in names}
+    fixed = {name: _fixed(null[name], model.streams[name]) for name in names}
+    lenses = {name: lens_of(model, name) if model.family.route is not None else None for name in names}
+    return {name: corpus.around(name, recipe, fixed[name], lenses[name]) for name in names}
 
 
 def _fixed(null: Encoded, width: int) -> Tensor:
@@ -281,7 +284,8 @@ class _Pile:
     def __init__(self, width: int, paired: bool) -> None:
         self.width, self.paired = width, paired
         self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        self.held, self.limit = 0, ROW_BYTES // (4 * width * (1 + paired))
+        # In a wide stream as many rows as would take a quarter of their sum's room.
+        self.held, self.limit = 0, max(ROW_BYTES // (4 * width * (1 + paired)), width // (2 * (1 + paired)))
         self.moment: Tensor | None = None
         self.cross: Tensor | None = None
 

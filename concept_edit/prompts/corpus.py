@@ -10,6 +10,7 @@ same in every prompt of a causal encoder and is held by an equality of its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from concept_edit.identity import digest
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import row_moment
 from concept_edit.models.contract import Model
+from concept_edit.prompts.kept import keep, recall
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
 from concept_edit.reading.kinds import CORPUS as FORMAT
 from concept_edit.reading.lists import csv_table, named
@@ -36,9 +38,15 @@ from concept_edit.recipe import Recipe, normal
 
 _SAMPLE = 1024
 """Caption tokens of a stream that are kept as they are, for gates."""
+WIDE = 4096
+"""Width from which on d_text x d_text matrices are not made: 15,360 in FLUX.2, where one takes 1.9 GB."""
+_FAINT = 1e-4
+"""Of the mean square of all channels; what lies below is not divided by."""
 _SAVE_EVERY = 512
 """Captions between two saves of a run that can be resumed."""
 _BATCH = 64
+_HALF = 65504.0
+"""The largest number of float16."""
 _MOST_CAPTIONS = 1 << 30
 """Bytes of a file of captions: ten million short ones."""
 
@@ -47,8 +55,8 @@ _MOST_CAPTIONS = 1 << 30
 class Moments:
     """One stream's sums over caption tokens."""
 
-    square: Float[Tensor, "d_text d_text"]
-    """Σ w k kᵀ, float64."""
+    square: Float[Tensor, "rows d_text"]
+    """Σ w k kᵀ, float64; of streams wider than `WIDE` its diagonal alone, as one row."""
     total: Float[Tensor, " d_text"]
     """Σ w k, float64."""
     weight: float
@@ -57,6 +65,11 @@ class Moments:
     """Tokens of the first captions, float16."""
     caption: Int[Tensor, " tokens"]
     """Which caption of `Corpus.sampled` each of them is of."""
+
+    @property
+    def channels(self) -> Float[Tensor, " d_text"]:
+        """E k² of each channel, float64."""
+        return (self.square[0] if len(self.square) == 1 else self.square.diagonal()) / self.weight
 
     def plus(self, other: Moments, offset: int) -> Moments:
         """Sums of both; the other's sampled captions are counted from `offset` on."""
@@ -86,23 +99,31 @@ class Corpus:
     @property
     def identity(self) -> str:
         """A hash of the sums, short enough to show."""
-        facts = {n: [float(m.square.trace()), float(m.total.sum()), m.weight] for n, m in self.streams.items()}
+        facts = {n: [_trace(m.square), float(m.total.sum()), m.weight] for n, m in self.streams.items()}
         return digest({"streams": facts, "captions": self.captions, "text_encoder": self.fingerprint})[:16]
 
-    def around(self, stream: str, recipe: Recipe, fixed: Float[Tensor, "fixed d_text"]) -> Surroundings:
+    def around(
+        self,
+        stream: str,
+        recipe: Recipe,
+        fixed: Float[Tensor, "fixed d_text"],
+        lens: Float[Tensor, "seen d_text"] | None = None,
+    ) -> Surroundings:
         """What a solve should leave alone in a stream: K0, shrunk towards a multiple of the identity by the share that
-        d_text has in d_text and tokens together; its mean; and tokens of captions that ask for none of the concepts."""
+        d_text has in d_text and tokens together; its mean; and tokens of captions that ask for none of the concepts.
+
+        With a `lens`, what the readers make of rows, lengths are those it sees and the ridge is relative to each
+        channel. In a stream wider than `WIDE` the sampled tokens alone make up K0, as rows."""
         found = self.streams[stream]
-        width = len(found.total)
-        moment = found.square / found.weight
-        shrink = width / (width + found.weight)
-        moment = (1 - shrink) * moment + shrink * moment.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        scale = None if lens is None else (found.channels / found.channels.mean()).clamp(min=_FAINT).sqrt()
+        moment, floor = _moment(found, scale)
         asked = [normal(concept) for concept in recipe.concepts]
         clear = torch.tensor(
             [not any(word in normal(text) for word in asked) for text in self.sampled], dtype=torch.bool
         )
         ordinary = found.sample[clear[found.caption]] if len(self.sampled) else found.sample
-        return Surroundings(moment, found.total / found.weight, fixed, ordinary.float())
+        mean = found.total / found.weight
+        return Surroundings(moment, mean, fixed, ordinary.float(), floor=floor, scale=scale, lens=lens)
 
     def __add__(self, other: Corpus) -> Corpus:
         """The corpus of both.
@@ -122,14 +143,21 @@ class Corpus:
 
     def save(self, path: str | os.PathLike[str], *, more: Mapping[str, Any] | None = None) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
-        tensors = {
+        write_tensors(path, self.tensors(), self.header() | dict(more or {}))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor under its name in a file."""
+        return {
             f"{name}.{key}": getattr(found, key).contiguous()
             for name, found in self.streams.items()
             for key in ("square", "total", "sample", "caption")
         }
-        header: dict[str, Any] = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled)}
-        header |= {"model": self.model, "text_encoder": self.fingerprint, **(more or {})}
-        write_tensors(path, tensors, header | {"weights": {n: m.weight for n, m in self.streams.items()}})
+
+    def header(self) -> dict[str, Any]:
+        """Everything else a file needs."""
+        about = {"format": FORMAT, "captions": self.captions, "sampled": list(self.sampled), "model": self.model}
+        about["text_encoder"] = self.fingerprint
+        return about | {"weights": {name: found.weight for name, found in self.streams.items()}}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Corpus:
@@ -138,7 +166,22 @@ class Corpus:
         Raises:
             ValueError: not such a file, or a truncated one.
         """
-        return _read(*read_tensors(path, FORMAT))
+        return cls.read(*read_tensors(path, FORMAT))
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Corpus:
+        """Put `tensors` and `header` together again."""
+        streams = {
+            name: Moments(
+                tensors[f"{name}.square"],
+                tensors[f"{name}.total"],
+                weight,
+                tensors[f"{name}.sample"],
+                tensors[f"{name}.caption"],
+            )
+            for name, weight in header["weights"].items()
+        }
+        return cls(streams, header["captions"], tuple(header["sampled"]), header["model"], header["text_encoder"])
 
 
 def collect_corpus(
@@ -195,8 +238,20 @@ def shipped_corpus(model: Model) -> Corpus | None:
 
 
 def default_corpus(model: Model) -> Corpus:
-    """The corpus shipped with the embedded model; for others, plain captions read now (a few hundred, seconds)."""
-    return shipped_corpus(model) or collect_corpus(model, plain_captions())
+    """The corpus shipped with the embedded model; for others, plain captions, read once and kept (`kept`)."""
+    return shipped_corpus(model) or plain_corpus(model)
+
+
+def plain_corpus(model: Model) -> Corpus:
+    """Plain captions as the model sees them, from the user's cache folder where they were read before."""
+    captions = plain_captions()
+    about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, "captions": digest(captions)}
+    held = recall(about, FORMAT)
+    if held is not None:
+        return Corpus.read(*held)
+    found = collect_corpus(model, captions)
+    keep(about, found.tensors(), found.header())
+    return found
 
 
 _WHO = (
@@ -254,7 +309,7 @@ _THINGS = (
 
 
 def plain_captions() -> list[str]:
-    """Some 200 everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
+    """Eighty everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
     people = [f"{who} {doing}" for i, who in enumerate(_WHO) for doing in _DOING[i % 3 :: 3]]
     scenes = [*people, *_THINGS]
     return [_VIEWS[i % len(_VIEWS)].format(scene) for i, scene in enumerate(scenes)] + list(_THINGS)
@@ -276,7 +331,7 @@ def _begun(model: Model, out: str | os.PathLike[str] | None, mark: str) -> Corpu
     tensors, header = read_tensors(out, FORMAT)
     if header.get("of") != mark or header["text_encoder"] != model.fingerprint:
         raise ValueError(f"{out} was begun with other captions or another text encoder; give another name")
-    return _read(tensors, header)
+    return Corpus.read(tensors, header)
 
 
 def _batch(model: Model, captions: Sequence[str]) -> Corpus:
@@ -293,7 +348,29 @@ def _moments(prompts: Sequence[PromptRows]) -> Moments:
     weights = torch.tensor([w for own in places for w in own.values()], dtype=torch.float64)
     which = torch.tensor([i for i, own in enumerate(places) for _ in own])
     total = (weights[:, None] * rows.double()).sum(dim=0)
-    return Moments(row_moment(rows, weights), total, float(weights.sum()), rows[:_SAMPLE].half(), which[:_SAMPLE])
+    square = row_moment(rows, weights) if rows.shape[1] <= WIDE else _diagonal(rows, weights)
+    sample = rows[:_SAMPLE].clamp(-_HALF, _HALF).half()
+    return Moments(square, total, float(weights.sum()), sample, which[:_SAMPLE])
+
+
+def _diagonal(rows: Tensor, weights: Tensor) -> Float[Tensor, "1 d_text"]:
+    return (weights.sqrt()[:, None] * rows.double()).square().sum(dim=0, keepdim=True)
+
+
+def _trace(square: Tensor) -> float:
+    return float(square.sum() if len(square) == 1 else square.trace())
+
+
+def _moment(found: Moments, scale: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """K0 and no floor; or rows of it and what is left for all channels alike."""
+    width, mean = len(found.total), found.channels.mean()
+    squares = torch.ones(width, dtype=torch.float64) if scale is None else scale.square()
+    if len(found.square) > 1:
+        shrink = width / (width + found.weight)
+        return (1 - shrink) * found.square / found.weight + shrink * mean * squares.diag(), None
+    shrink = width / (width + len(found.sample))
+    rows = found.sample.float() * math.sqrt((1 - shrink) / max(1, len(found.sample)))
+    return rows, shrink * mean
 
 
 def _places(prompt: PromptRows) -> dict[int, float]:
@@ -302,17 +379,3 @@ def _places(prompt: PromptRows) -> dict[int, float]:
         return {0: 1.0}
     own = {token: 1.0 for span in prompt.spans for token in (*span.subject, *span.suffix)}
     return own | {pad: 1 / len(span.pads) for span in prompt.spans for pad in span.pads}
-
-
-def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Corpus:
-    streams = {
-        name: Moments(
-            tensors[f"{name}.square"],
-            tensors[f"{name}.total"],
-            weight,
-            tensors[f"{name}.sample"],
-            tensors[f"{name}.caption"],
-        )
-        for name, weight in header["weights"].items()
-    }
-    return Corpus(streams, header["captions"], tuple(header["sampled"]), header["model"], header["text_encoder"])

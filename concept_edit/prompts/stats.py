@@ -215,7 +215,7 @@ def _read_rows(tensors: Mapping[str, Tensor], prefix: str) -> Rows:
 def _read_around(tensors: Mapping[str, Tensor], prefix: str) -> Surroundings | None:
     if f"{prefix}.moment" not in tensors:
         return None
-    return Surroundings(*(tensors[f"{prefix}.{field.name}"] for field in fields(Surroundings)))
+    return Surroundings(**{field.name: tensors.get(f"{prefix}.{field.name}") for field in fields(Surroundings)})  # type: ignore[arg-type]
 
 
 def _same(a: Surroundings | None, b: Surroundings | None) -> Surroundings | None:

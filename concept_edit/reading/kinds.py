@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from concept_edit.reading.schemas import CorpusHeader, EditHeader, Header, StatisticsHeader, StatisticsPart
+from concept_edit.reading.schemas import (
+    CorpusHeader,
+    EditHeader,
+    FactsHeader,
+    Header,
+    KeysHeader,
+    StatisticsHeader,
+    StatisticsPart,
+)
 from concept_edit.reading.tables import Want
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 EDIT, STATISTICS, CORPUS = "concept-edit 1", "concept-edit statistics 1", "concept-edit corpus 1"
+FACTS, KEYS = "concept-edit facts 1", "concept-edit keys 1"
 INSIDE = "statistics."
 """What stands before the statistics' tensors in an edit file."""
 _GATE_REACH = 2
@@ -123,6 +132,26 @@ def _corpus_agree(header: CorpusHeader, tensors: Mapping[str, Tensor], lengths: 
             raise ValueError(f"{stream}.square holds a sum of squares below 0")
 
 
+def _facts_wanted(header: FactsHeader, names: Collection[str]) -> dict[str, Want]:
+    """Matrices differ in width, so each has axes of its own; where facts are held, a row for each."""
+    wanted: dict[str, Want] = {}
+    for n, matrix in enumerate(header.matrices):
+        rank, into, out = (f"{n} rank", f"{n} input width", f"{n} output width")
+        wanted |= {f"{matrix}:left": Want("F32", (out, rank)), f"{matrix}:right": Want("F32", (rank, into))}
+        if header.mode is not None:
+            wanted[f"{matrix}:keys"] = Want("F32", (len(header.facts), into))
+            wanted[f"{matrix}:wanted"] = Want("F32", (len(header.facts), out))
+    return wanted
+
+
+def _keys_wanted(header: KeysHeader, names: Collection[str]) -> dict[str, Want]:
+    return {f"layer.{n}": Want("F32", (f"{n} width", f"{n} width")) for n in header.layers}
+
+
+def _nothing(header: Header, tensors: Mapping[str, Tensor], lengths: Mapping[str, int]) -> None:
+    """All was said by the shapes."""
+
+
 def _inside(index: Tensor, most: int, name: str) -> None:
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < most:
         raise ValueError(f"{name} points at {int(index.max())}, and there are {most}")
@@ -132,5 +161,7 @@ KINDS: Mapping[str, Kind] = {
     EDIT: Kind("edit file", EditHeader, _edit_wanted, _edit_agree),
     STATISTICS: Kind("file of statistics", StatisticsHeader, _statistics_wanted, _statistics_agree),
     CORPUS: Kind("file of a corpus", CorpusHeader, _corpus_wanted, _corpus_agree),
+    FACTS: Kind("edit file of facts", FactsHeader, _facts_wanted, _nothing),
+    KEYS: Kind("file of keys", KeysHeader, _keys_wanted, _nothing),
 }
 """Format, as the header says it -> kind. Each room that writes a format of its own adds a row."""

@@ -5,7 +5,7 @@ A key that a later version adds belongs here too: what a reader does not know, i
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -83,6 +83,38 @@ class CorpusHeader(Header):
     text_encoder: Text
     weights: Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=64)]
     of: Text | None = None
+    sha256: Text | None = None
+    """Of a kept corpus: over its header and numbers."""
+
+
+Layers = Annotated[list[Annotated[int, Field(ge=0, le=4096)]], Field(max_length=4096)]
+
+
+class FactsHeader(Header):
+    """An edit file of facts."""
+
+    format: Text
+    toolkit: Text
+    model: Text
+    fingerprint: Text
+    method: Text
+    mode: Literal["hard", "sequence", "soft"] | None
+    layers: Layers
+    notes: list[str]
+    matrices: Annotated[list[Text], Field(max_length=4096)]
+    facts: Annotated[list[dict[str, Any]], Field(max_length=MOST_CONCEPTS)]
+
+
+class KeysHeader(Header):
+    """Second moments of keys."""
+
+    format: Text
+    tokens: Annotated[int, Field(ge=1)]
+    shrinkage: Annotated[float, Field(ge=0, le=1)]
+    corpus: Text
+    model: Text
+    fingerprint: Text
+    layers: Layers
 
 
 def told(error: ValidationError) -> str:

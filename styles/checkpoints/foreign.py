@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from styles.checkpoints.unpickle import Record, StoredTensor, UnsafeFileError
+from styles.checkpoints.config import MAX_RESOLUTION
+from styles.checkpoints.stored import Record, StoredTensor, UnsafeFileError
 from styles.generator import Generator
 from styles.layers import FIR, GeneratorConfig
 
-MAX_RESOLUTION = 2048
 AVERAGE_SAMPLES = 10_000
 Weights = dict[str, Tensor]
 
@@ -32,7 +32,7 @@ def from_object(content: Any) -> Generator:
         return _tensorflow(content[2])
     if isinstance(content, Record):
         return _tensorflow(content) if content.name.startswith("dnnlib.tflib") else _official(content)
-    keys = sorted(str(key) for key in content)[:8] if isinstance(content, dict) else type(content).__name__
+    keys = sorted(str(key)[:40] for key in content)[:8] if isinstance(content, dict) else type(content).__name__
     raise ValueError(
         f"no StyleGAN2 generator in the file (it holds {keys}); expected 'G_ema', 'g_ema' or three networks."
     )
@@ -40,6 +40,15 @@ def from_object(content: Any) -> Generator:
 
 def assemble(config: GeneratorConfig, weights: Weights) -> Generator:
     """The generator with these weights; names and shapes must agree, and nothing is allocated before they do."""
+    model = empty(config, {name: tuple(value.shape) for name, value in weights.items()})
+    if any(not bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise ValueError("the file holds NaN or infinite weights.")
+    model.load_state_dict({name: value.float().clone() for name, value in weights.items()}, assign=True)
+    return model
+
+
+def empty(config: GeneratorConfig, given: Mapping[str, tuple[int, ...]]) -> Generator:
+    """The generator of a configuration without numbers, if weights of the `given` shapes are those it has."""
     if config.resolution > MAX_RESOLUTION:
         raise ValueError(f"generators up to {MAX_RESOLUTION} px are read, got {config.resolution} px.")
     if max(*config.channels, config.w_dim, config.z_dim, config.c_dim, config.mapping_layers) > 65536:
@@ -47,14 +56,10 @@ def assemble(config: GeneratorConfig, weights: Weights) -> Generator:
     with torch.device("meta"):
         model = Generator(config)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
     for name in sorted(wanted.keys() | given.keys()):
         if wanted.get(name) != given.get(name):
             have, need = given.get(name, "nothing"), wanted.get(name, "nothing")
-            raise ValueError(f"weight {name!r}: the file has {have}, a generator of its configuration has {need}.")
-    if any(not bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise ValueError("the file holds NaN or infinite weights.")
-    model.load_state_dict({name: value.float().clone() for name, value in weights.items()}, assign=True)
+            raise ValueError(f"weight {name[:80]!r}: the file has {have}, a generator of its configuration has {need}.")
     return model
 
 
@@ -117,7 +122,9 @@ def _official(record: Any) -> Generator:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A number above 0, or None for anything else."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e30
+    return float(value) if plain else None
 
 
 def _modules(record: Record, name: str = "", depth: int = 0) -> Iterator[tuple[str, Record]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import mmap
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from styles.checkpoints.unpickle import STORAGES, Budget, Machine, Name, Storage, UnsafeFileError, is_text, key_of
+from styles.checkpoints.calls import is_text, key_of
+from styles.checkpoints.stored import STORAGES, Name, Storage, UnsafeFileError
+from styles.checkpoints.unpickle import Budget, Machine
 
 MAX_BYTES = 4 << 30
 """Largest file that is opened."""
@@ -71,15 +74,20 @@ def read_zip(data: memoryview) -> Any:
     """The value of a file of torch.save from 1.6 on: a zip of data.pkl and one uncompressed entry per storage."""
     try:
         entries = {info.filename.partition("/")[2]: info for info in zipfile.ZipFile(_File(data)).infolist()}
-    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, UnicodeError) as error:
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error) as error:
         raise UnsafeFileError(f"the zip in the file is damaged or cut off ({str(error)[:80]}).") from None
 
+    found: dict[str, Storage] = {}
+
     def storages(identity: Any) -> Storage:
+        """One storage a key: tensors that share numbers are counted together."""
         key, storage = _persistent_storage(identity)
+        if key in found:
+            return found[key]
         storage.data = _entry(entries, f"data/{key}", data)
         if len(storage.data) < storage.numel * storage.dtype.itemsize:
             raise UnsafeFileError("the numbers in the file are cut off.")
-        return storage
+        return found.setdefault(key, storage)
 
     if "byteorder" in entries and bytes(_entry(entries, "byteorder", data)) != b"little":
         raise UnsafeFileError("big-endian checkpoints are not read.")

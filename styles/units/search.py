@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from styles.files import whole
 from styles.generator import Generator, Layer, State
 from styles.layers import Noise
 from styles.units.ablate import Ablation
@@ -26,6 +27,8 @@ Mode = Literal["style", "feature", "mean"]
 Screen = Literal["probes", "none"]
 LUMA = (0.2126, 0.7152, 0.0722)
 WARMTH = (0.5, 0.5, -1.0)
+_KEPT = ("sums", "estimate", "done", "screened")
+"""What an unfinished ranking leaves behind."""
 SAVE_EVERY = 10.0
 """Seconds between two saves of an unfinished ranking."""
 
@@ -253,10 +256,9 @@ class Search:
         return digest.hexdigest()
 
     def _save(self, file: Path) -> None:
-        partial = file.with_name(file.name + ".part")
-        tensors = {"sums": self.sums, "estimate": self.estimate, "done": self.done, "screened": self.screened}
-        save_file(tensors, partial, metadata={"job": json.dumps(self.key)})
-        partial.replace(file)
+        tensors = {name: getattr(self, name) for name in _KEPT}
+        with whole(file) as part:
+            save_file(tensors, part, metadata={"job": json.dumps(self.key)})
         self.saved = time.monotonic()
 
     def _load(self) -> None:
@@ -264,12 +266,21 @@ class Search:
             return
         try:
             with safe_open(self.file, "pt") as stored:
-                if json.loads((stored.metadata() or {}).get("job", "null")) != self.key:
+                if (stored.metadata() or {}).get("job") != json.dumps(self.key):
                     raise ValueError(f"{self.file.name} belongs to another ranking; delete it or name another file.")
-                self.sums, self.estimate = stored.get_tensor("sums"), stored.get_tensor("estimate")
-                self.done, self.screened = stored.get_tensor("done"), stored.get_tensor("screened")
+                for name in _KEPT:
+                    setattr(self, name, self._kept(stored, name))
         except SafetensorError as error:
             raise ValueError(f"{self.file.name} is no unfinished ranking ({str(error)[:80]}).") from None
+
+    def _kept(self, stored: Any, name: str) -> Tensor:
+        """A tensor of the file, which must be as the one it takes the place of; looked at before it is read."""
+        mine, theirs = getattr(self, name), stored.get_slice(name)
+        if tuple(theirs.get_shape()) == tuple(mine.shape):
+            found = stored.get_tensor(name)
+            if found.dtype == mine.dtype and bool(found.isfinite().all()):
+                return found
+        raise ValueError(f"{self.file} is damaged: {name} is not what this ranking keeps; delete it.")
 
 
 def columns_of(

@@ -247,6 +247,39 @@ def test_the_program_runs_as_a_module():
     assert all(verb in done.stdout for verb in ("erase", "moderate", "solve", "show", "diagnose", "generate", "schema"))
 
 
+def test_every_verb_chooses_the_device_unless_one_is_named():
+    from inspect import signature
+
+    from concept_edit.__main__ import app
+
+    taken = {c.callback.__name__: signature(c.callback).parameters for c in app.registered_commands}
+    chosen = {name: given["device"].default for name, given in taken.items() if "device" in given}
+    assert {"erase", "moderate", "debias", "solve", "diagnose", "generate", "evaluate", "verify"} <= set(chosen)
+    assert set(chosen.values()) == {"auto"}
+
+
+def test_a_device_that_was_chosen_is_said_in_one_line(call, folder, monkeypatch):
+    from concept_edit.models import placement
+
+    placement._tell.cache_clear()
+    monkeypatch.setattr(placement.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(placement, "_device", lambda _: placement.torch.device("cpu"))
+    code, _, err = call("moderate", "weapon", "-q")
+    assert (code, err) == (
+        0,
+        "note: running on cuda, which is here; device 'cpu' (--device cpu) runs on the processor\n",
+    )
+    assert call("moderate", "weapon", "-q") == (0, "", "")
+
+
+def test_a_recipe_file_without_a_method_is_noted(call, tmp_path):
+    (tmp_path / "old.yaml").write_text("edits:\n- erase: Van Gogh\n  guide: art\n")
+    code, _, err = call("solve", "old.yaml", "-q")
+    assert code == 0
+    assert err.startswith("note: old.yaml names no method and is read as 'uce'")
+    assert ce.Edit.load("edit.safetensors").recipe.method == "uce"
+
+
 def test_a_slider_is_made_and_its_strip_painted(call, tmp_path):
     code, out, _ = call("steer", "doctor", "--towards", "old {}", "--away", "young {}", "--from", "-1", "--to", "3")
     assert code == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from PIL import Image
 
 import concept_edit as ce
@@ -19,6 +20,8 @@ from concept_edit.evaluation import Instruments, Settings
 from concept_edit.evaluation.folder import RunFolder
 from concept_edit.evaluation.processes import own_device
 from concept_edit.evaluation.rows import rows_from
+from concept_edit.models import placement
+from concept_edit.notes import DeviceWarning
 
 ROWS = rows_from(["a red apple", "a village by Van Gogh", "nothing at all"], (1, 2))
 FAST = Settings(steps=2)
@@ -230,6 +233,13 @@ def test_accelerate_shares_the_rows_out(whole, tmp_path, processes):
 
 def test_each_launched_process_takes_its_own_gpu(monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert own_device("cuda") == "cuda"
+    assert own_device("auto") == "cpu"
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert [own_device(device) for device in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]
+    placement._tell.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(DeviceWarning):
+        assert own_device("auto") == "cuda:1"

@@ -11,13 +11,13 @@ import concept_edit as ce
 from concept_edit.memory.guard import (
     Bounds,
     Surroundings,
-    _Rounds,
     complement,
     foretold,
     merged,
     refuse_noise,
     solve_guarded,
 )
+from concept_edit.memory.rounds import Rounds
 from concept_edit.memory.solve import Problem, solve_problem
 
 WIDTH = 96
@@ -139,7 +139,7 @@ def test_past_what_a_matrix_holds_near_rows_are_merged_and_each_concept_still_co
     goals = kept.mean(dim=0).expand_as(sources)
     many = Problem(sources, goals, torch.ones(200).double(), kept, torch.ones(60).double(), 0.5)
     around, bounds = surroundings(), BOUNDS._replace(left=0.05)
-    plain = _Rounds(many, around).run(bounds)
+    plain = Rounds(many, around).run(bounds)
     found = solve_guarded(many, around, bounds)
     assert plain.noise
     assert not found.noise

@@ -109,6 +109,29 @@ def test_an_edit_moves_the_concept_to_its_guide_and_comes_off_again(model):
     assert all(torch.equal(before[name], weight) for name, weight in model.weights().items())
 
 
+def test_a_gate_moves_the_rows_of_the_concept_at_the_readers_and_comes_off(model):
+    edits = [ce.Erase("Van Gogh", guide="art")]
+    edit = ce.solve(model, ce.Recipe(edits=edits, preserve=["the red apple"], method="gated"), corpus=corpus(model))
+    before = painted_rows(model, "Van Gogh")
+    with edit.applied(model):
+        moved = (painted_rows(model, "Van Gogh") - before).norm(dim=1)
+    told = (edit.gates["text"](before) - before).norm(dim=1)
+    assert float(told.max()) > 1e-2
+    torch.testing.assert_close(moved, told, rtol=1e-3, atol=1e-4)
+    assert torch.equal(painted_rows(model, "Van Gogh"), before)
+
+
+def corpus(model):
+    return ce.collect_corpus(model, ["a photo of a dog in the park", "a bowl of fruit", "an old train"])
+
+
+def test_another_encoder_or_template_is_another_fingerprint(model):
+    other = tiny_modern.modern_pipeline(model.family.name, seed=1)
+    assert open_model(other).fingerprint != model.fingerprint
+    with pytest.raises(ValueError, match="solve the recipe on"):
+        ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], tokens="subject")).check(open_model(other))
+
+
 def test_the_lora_loaded_by_diffusers_is_the_edit(model, tmp_path):
     if not hasattr(model.pipeline, "load_lora_weights"):
         pytest.skip(f"diffusers has no LoRA loader for {model.family.title}")
@@ -125,3 +148,46 @@ def test_the_lora_loaded_by_diffusers_is_the_edit(model, tmp_path):
     assert written.matrices == len(fused)
     for name, delta in edit.delta(model).items():
         assert difference(fused[name] - before[name], delta) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def zimage():
+    return tiny_modern.modern_pipeline("zimage")
+
+
+def test_an_encoder_of_another_width_is_named(zimage):
+    zimage.text_encoder, fitting = tiny_modern.qwen3(3, 16), zimage.text_encoder
+    try:
+        with pytest.raises(ValueError, match=r"does not fit the transformer .* do not belong together"):
+            open_model(zimage)
+    finally:
+        zimage.text_encoder = fitting
+
+
+def test_an_unknown_pipeline_is_told_what_reads_its_prompts(zimage):
+    class NobodysPipeline(type(zimage)):
+        pass
+
+    with pytest.raises(
+        ValueError, match=r"NobodysPipeline is of no family.*read the prompt alone: cap_embedder\.1\.weight"
+    ):
+        open_model(NobodysPipeline(**zimage.components))
+
+
+def test_what_a_template_has_no_room_for_is_told(zimage):
+    long = "the red apple " * 200
+    cut = open_model(zimage).encode(["a cat", long])["text"].cut
+    assert cut[0] == ""
+    assert long.endswith(cut[1])
+    assert 0 < len(cut[1]) < len(long)
+    with pytest.raises(ValueError, match="would be cut; shorten it"):
+        ce.collect(open_model(zimage), ce.Recipe(edits=[ce.Erase(long)]), strict=True)
+
+
+def test_the_same_seed_paints_with_the_edit_as_with_its_merged_weights(zimage):
+    model = open_model(zimage)
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
+    plain = model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes()
+    with edit.applied(model):
+        assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() != plain
+    assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() == plain

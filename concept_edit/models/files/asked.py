@@ -15,12 +15,13 @@ import torch
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, readers_of
 from concept_edit.models.files.weights_files import Weights, part, variant_of
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.route import OpenRoute
 
-_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "prompt_enhancer", "prompt_enhancer_tokenizer")
+_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer")
 
 
 def open_asked(
@@ -30,8 +31,8 @@ def open_asked(
     weights = part(folder / family.denoiser)
     names = list(readers_of(family, weights.where))
     dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
-    matrices = {key: value.to(place.device, dtype, copy=True) for key, value in weights.read(names).items()}
-    shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **_absent(family)})
+    matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
+    shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **absent(family)})
     denoiser = first_modules(family, config, weights, place, dtype)
     return OpenedModel(
         name,
@@ -40,7 +41,7 @@ def open_asked(
         matrices=matrices,
         load=lambda: _pipeline(folder, family, place, dtype, _shared(shell, family)),
         defaults=defaults,
-        origin=Origin(folder, {key: key for key in names}),
+        origin=Origin(folder, matrices.names),
         route=OpenRoute(family, shell, denoiser),
     )
 
@@ -52,7 +53,7 @@ def _frozen(shell: Any, name: str) -> Any:
     return encoder.eval().requires_grad_(False)
 
 
-def _absent(family: Family) -> dict[str, None]:
+def absent(family: Family) -> dict[str, None]:
     """The parts that a prompt does not pass."""
     import inspect
 
@@ -106,5 +107,6 @@ def first_modules(
     for name, value in weights.read(needed).items():
         if value.shape != denoiser.get_parameter(name).shape:
             raise ValueError(f"{name} in {weights.place} has the shape {tuple(value.shape)}; is it another model's?")
-        set_module_tensor_to_device(denoiser, name, place.device, value.to(dtype))
+        exact = any(part in (getattr(denoiser, "_keep_in_fp32_modules", None) or ()) for part in name.split("."))
+        set_module_tensor_to_device(denoiser, name, place.device, value.to(torch.float32 if exact else dtype))
     return denoiser.eval()

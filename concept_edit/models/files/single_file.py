@@ -6,8 +6,7 @@ tokenizer always, sometimes its text encoders) comes from the package, from a co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,20 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import FAMILIES, Family, Tower, readers_of
-from concept_edit.models.files.folder import generation_in, tokenizer_in, tower_in
+from concept_edit.models.files.folder import encoder_config, generation_in, settled, tokenizer_in, tower_in
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.files.names import diffusers_name, layers_per_level
-from concept_edit.models.files.text_weights import build, clip_config, clip_state, t5_config
+from concept_edit.models.files.split import open_split, split_rows
+from concept_edit.models.files.text_weights import StoredText, build, clip_config, t5_config
 from concept_edit.models.files.tokenizers import clip_tokenizer
 from concept_edit.models.files.weights_files import Weights, one_file
+from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
+from concept_edit.models.resting import Resting
+from concept_edit.reading.plain import sentence
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class _File:
 def open_single_file(path: Path, place: Placement, *, companion: Path | None = None) -> OpenedModel:
     """Open one original-layout file. `companion`: a diffusers folder that holds what the file lacks."""
     weights = one_file(path)
+    if rows := split_rows(weights.where):
+        return open_split(path, rows, place, companion=companion)
     layout = layout_of(weights)
     file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
     stored = text_side(file.family, layout.naming, weights)
     dtype = place.precision(weights.dtype(next(iter(stored.values()))) if stored else torch.float32)
-    read = weights.read(list(stored.values()))
-    matrices = {name: read[original].to(place.device, dtype, copy=True) for name, original in stored.items()}
+    matrices = Matrices(weights, stored, place.device, dtype)
     towers = _towers(file, dtype)
     origin = Origin(path, stored)
     load = lambda: _pipeline(file, towers, dtype)  # noqa: E731
@@ -86,42 +90,36 @@ def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
     if prefix is None:
         return _borrowed(file, spec, dtype)
     tokenizer = _tokenizer(file, spec)
-    names = [name for name in file.weights.where if name.startswith(prefix)]
-    tensors = {name.removeprefix(prefix): value for name, value in file.weights.read(names).items()}
     try:
-        encoder = _built(file, spec, tensors, tokenizer, dtype)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {error}") from error
-    return OpenTower(spec, encoder.to(file.place.device), tokenizer)
+        resting = _built(file, spec, prefix, tokenizer, dtype)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {sentence(error)}") from error
+    return settled(OpenTower(spec, resting.encoder, tokenizer, resting), file.place)
 
 
-def _built(
-    file: _File, spec: Tower, tensors: Mapping[str, torch.Tensor], tokenizer: Any, dtype: torch.dtype
-) -> torch.nn.Module:
-    stored = file.layout.towers[spec.encoder]
+def _built(file: _File, spec: Tower, prefix: str, tokenizer: Any, dtype: torch.dtype) -> Resting:
+    row = file.layout.towers[spec.encoder]
     if spec.kind == "t5":
-        state = dict(tensors)
-        return build("t5", _config(file, spec) or t5_config(state), state, dtype)
-    state = clip_state(tensors, stored.form, stored.layers)
-    if spec.kind == "clip_projection" and "text_projection.weight" not in state:
-        state["text_projection.weight"] = torch.eye(len(state["final_layer_norm.weight"]))
-    config = _config(file, spec) or clip_config(state, stored.act, tokenizer)
+        stored = StoredText(file.weights, prefix, "t5")
+        return build("t5", _config(file, spec) or t5_config(stored.outline), stored, dtype)
+    stored = StoredText(file.weights, prefix, row.form, row.layers)
+    if spec.kind == "clip_projection" and "text_projection.weight" not in stored.outline:
+        width = len(stored.outline["final_layer_norm.weight"])
+        stored = replace(stored, more={"text_projection.weight": torch.eye(width)})
+    config = _config(file, spec) or clip_config(stored.outline, row.act, tokenizer)
     if config.vocab_size != len(tokenizer):
         raise ValueError(
             f"it knows {config.vocab_size} tokens and the tokenizer {len(tokenizer)}; "
             "give companion=, a diffusers folder with this model's own tokenizer"
         )
-    return build(spec.kind, config, state, dtype)
+    return build(spec.kind, config, stored, dtype)
 
 
 def _config(file: _File, spec: Tower) -> Any:
     """The companion's own configuration of a tower, for models of unusual shape."""
     if file.companion is None or not (file.companion / spec.encoder / "config.json").is_file():
         return None
-    import transformers
-
-    kind = transformers.T5Config if spec.kind == "t5" else transformers.CLIPTextConfig
-    return kind.from_pretrained(file.companion / spec.encoder, local_files_only=True)
+    return encoder_config(file.companion / spec.encoder, spec)
 
 
 def _borrowed(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
@@ -162,7 +160,7 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
     config = file.companion if _describes(file) else Path(str(shipped))
     given: dict[str, Any] = {spec.encoder: None for spec in file.family.towers}
     given |= {spec.tokenizer: None for spec in file.family.towers}
-    given |= {tower.spec.encoder: tower.encoder for tower in towers}
+    given |= {tower.spec.encoder: tower.awake() for tower in towers}
     given |= {tower.spec.tokenizer: tower.tokenizer for tower in towers}
     if not any(name.startswith(("first_stage_model.", "vae.")) for name in file.weights.where):
         given["vae"] = _vae(file, dtype)

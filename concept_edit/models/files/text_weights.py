@@ -1,13 +1,18 @@
-"""Text encoders out of single files: their names into transformers' and their sizes from the tensors' shapes."""
+"""Text encoders out of files: their names into transformers' and their sizes from the tensors' shapes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from concept_edit.models.files.weights_files import Weights
+from concept_edit.models.resting import Resting, weight_names
 
 _OPENCLIP = (
     (r"^transformer\.resblocks\.", "encoder.layers."),
@@ -20,6 +25,54 @@ _OPENCLIP = (
     (r"^token_embedding\.", "embeddings.token_embedding."),
 )
 _IGNORED = r"(.*\.)?(position_ids|logit_scale|attn_mask)"
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """A text encoder's tensors in a file under transformers' names (without `text_model.`), read when asked for."""
+
+    weights: Weights
+    prefix: str = ""
+    """What stands before its names in the file."""
+    form: str = "hf"
+    """`hf` (transformers' names), `openclip` or `t5`."""
+    layers: int | None = None
+    """Layers to keep at most."""
+    more: Mapping[str, Tensor] | None = None
+    """Tensors that the file lacks."""
+
+    @cached_property
+    def outline(self) -> dict[str, Tensor]:
+        """Every tensor on `meta`: name, shape and the file's dtype."""
+        more = {name: value.to("meta") for name, value in (self.more or {}).items()}
+        return {name: value for name, (_, value) in self._places.items()} | more
+
+    def read(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """The named tensors, in the file's dtype."""
+        plain = {name: name.removeprefix("text_model.") for name in names}
+        given = self.more or {}
+        there = dict.fromkeys(self._places[name][0] for name in plain.values() if name not in given)
+        state = self._named(self.weights.read(list(there))) | dict(given)
+        return {name: state[ours] for name, ours in plain.items()}
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, Tensor]]:
+        """Name -> its name in the file (several share one where the file stores them joined), and its outline."""
+        return {
+            ours: (name, part)
+            for name in self.weights.where
+            if name.startswith(self.prefix)
+            for ours, part in self._named({name: self._empty(name)}).items()
+        }
+
+    def _empty(self, name: str) -> Tensor:
+        return torch.empty(self.weights.shape(name), dtype=self.weights.dtype(name), device="meta")
+
+    def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        short = {name.removeprefix(self.prefix): value for name, value in tensors.items()}
+        if self.form != "t5":
+            return clip_state(short, self.form, self.layers)
+        return _untied({name: value for name, value in short.items() if not re.fullmatch(_IGNORED, name)})
 
 
 def clip_state(tensors: Mapping[str, Tensor], form: str, layers: int | None) -> dict[str, Tensor]:
@@ -59,7 +112,7 @@ def clip_config(state: Mapping[str, Tensor], act: str, tokenizer: Any) -> Any:
         hidden_size=width,
         intermediate_size=state["encoder.layers.0.mlp.fc1.weight"].shape[0],
         projection_dim=width if projection is None else projection.shape[0],
-        num_hidden_layers=1 + max(_layer(name) for name in state),
+        num_hidden_layers=len({_layer(name) for name in state} - {-1}),
         num_attention_heads=max(1, width // 64),
         max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
         hidden_act=act,
@@ -90,8 +143,8 @@ def t5_config(state: Mapping[str, Tensor]) -> Any:
     )
 
 
-def build(kind: str, config: Any, state: dict[str, Tensor], dtype: torch.dtype) -> torch.nn.Module:
-    """A text encoder with exactly these weights, built without initialising any.
+def build(kind: str, config: Any, stored: StoredText, dtype: torch.dtype) -> Resting:
+    """A text encoder with exactly these weights, which stay in their file until they are needed.
 
     Raises ValueError naming a tensor that is missing or has another shape.
     """
@@ -101,17 +154,15 @@ def build(kind: str, config: Any, state: dict[str, Tensor], dtype: torch.dtype) 
     name = {"clip": "CLIPTextModel", "clip_projection": "CLIPTextModelWithProjection", "t5": "T5EncoderModel"}[kind]
     with init_empty_weights(include_buffers=False):
         encoder = getattr(transformers, name)(config)
-    wanted, state = dict(encoder.named_parameters()), _untied(state)
-    given = {key: state.get(key, state.get(key.removeprefix("text_model."))) for key in wanted}
-    for key, value in given.items():
-        if value is None or value.shape != wanted[key].shape:
-            got = "no such tensor" if value is None else f"shape {tuple(value.shape)}"
-            raise ValueError(f"The text encoder lacks {key} of shape {tuple(wanted[key].shape)}; the file has {got}.")
-    cast = {key: value.to(_precision(key, kind, dtype)) for key, value in given.items() if value is not None}
-    encoder.load_state_dict(cast, strict=False, assign=True)
     if kind == "t5":
         encoder.tie_weights()
-    return encoder.eval().requires_grad_(False)
+    wanted, outline = weight_names(encoder), stored.outline
+    for key, value in wanted.items():
+        found = outline.get(key.removeprefix("text_model."))
+        if found is None or found.shape != value.shape:
+            got = "no such tensor" if found is None else f"shape {tuple(found.shape)}"
+            raise ValueError(f"The text encoder lacks {key} of shape {tuple(value.shape)}; the file has {got}.")
+    return Resting(encoder.eval().requires_grad_(False), stored.read, lambda key: _precision(key, kind, dtype))
 
 
 def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:

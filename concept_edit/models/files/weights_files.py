@@ -1,4 +1,8 @@
-"""Reading safetensors: whole headers, chosen tensors, and clear words for damaged or unsafe files."""
+"""Reading safetensors: whole headers, chosen tensors, and clear words for damaged or unsafe files.
+
+Tensors are read into memory of their own, never mapped: what a program looks at and lets go takes no room afterwards,
+whatever the size of the file.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,22 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from concept_edit.reading.plain import read_object
+from concept_edit.reading.tables import opened as bounded
+
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
 PICKLED = (".ckpt", ".bin", ".pt", ".pth")
 HOW_TO_CONVERT = (
     "convert it on a machine you can spare, e.g. `from safetensors.torch import save_file; "
@@ -27,11 +40,8 @@ def opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is a pickled file, which can run code when read: refused; {HOW_TO_CONVERT}.")
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from error
+    with bounded(path) as file:
+        yield file
 
 
 @dataclass(frozen=True)
@@ -50,19 +60,50 @@ class Weights:
             raise ValueError(f"{self.place} lacks {missing[0]} ({len(missing)} of {len(names)} tensors missing).")
         found: dict[str, Tensor] = {}
         for path in dict.fromkeys(self.where[name] for name in names):
-            with opened(path) as file:
-                found |= {name: file.get_tensor(name) for name in names if self.where[name] == path}
+            with path.open("rb", buffering=0) as file:
+                found |= {name: self._tensor(file, name) for name in names if self.where[name] == path}
         return {name: found[name] for name in names}
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype a matrix is stored in."""
-        with opened(self.where[name]) as file:
-            return file.get_slice(name)[:0].dtype
+        return self._about(name)[0]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor."""
-        with opened(self.where[name]) as file:
-            return tuple(file.get_slice(name).get_shape())
+        return self._about(name)[1]
+
+    @cached_property
+    def _tables(self) -> dict[Path, tuple[dict[str, Any], int]]:
+        """Of each file the header, and where its data begin. `opened` has found them whole."""
+        found: dict[Path, tuple[dict[str, Any], int]] = {}
+        for path in dict.fromkeys(self.where.values()):
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                found[path] = json.loads(file.read(length)), 8 + length
+        return found
+
+    def _about(self, name: str) -> tuple[torch.dtype, tuple[int, ...], int]:
+        """A tensor's dtype, its shape, and its first byte in its file."""
+        table, start = self._tables[self.where[name]]
+        about = table[name]
+        if about["dtype"] not in _DTYPES:
+            raise ValueError(f"{name} in {self.place} is stored as {about['dtype']}, which is not read here.")
+        return _DTYPES[about["dtype"]], tuple(about["shape"]), start + about["data_offsets"][0]
+
+    def _tensor(self, file: RawIOBase, name: str) -> Tensor:
+        dtype, shape, start = self._about(name)
+        found = torch.empty(shape, dtype=dtype)
+        if not found.numel():
+            return found
+        room: Any = found.reshape(-1).view(torch.uint8).numpy()
+        file.seek(start)
+        done = 0
+        while done < len(room):
+            step = file.readinto(room[done:])
+            if not step:
+                raise ValueError(f"{self.where[name]} ends inside {name}: it is truncated; fetch it again.")
+            done += step
+        return found
 
 
 def one_file(path: Path) -> Weights:
@@ -108,7 +149,9 @@ def _check_index(folder: Path, where: Mapping[str, Path]) -> None:
     """A sharded part names its tensors in an index; a missing shard is named."""
     variants = {variant_of(path) for path in where.values()}
     for index in folder.glob("*.safetensors.index*.json"):
-        listed = json.loads(index.read_text("utf-8"))["weight_map"]
+        listed = read_object(index).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise ValueError(f"{index} has no weight_map of tensors to files; fetch it again.")
         ours = {variant_of(Path(name)) for name in listed.values()} == variants
         missing = [name for name in listed if name not in where] if ours else []
         if missing:

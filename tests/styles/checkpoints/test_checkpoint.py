@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 
 import styles
 from styles.checkpoints.foreign import from_object
+from styles.checkpoints.stored import Array, Record
 from styles.checkpoints.torchfile import read_file
-from styles.checkpoints.unpickle import Array, Record
 from styles.generator import Generator
 
 TRAP = Path("trap")
@@ -66,8 +66,9 @@ def test_a_failed_save_leaves_the_old_file(model: Generator, tmp_path: Path, mon
     styles.save_generator(model, target)
     before = target.read_bytes()
 
-    def broken(*_: object, **__: object) -> None:
-        (tmp_path / "g.safetensors.part").write_bytes(b"half")
+    def broken(_: object, part: Path, **__: object) -> None:
+        assert part != target
+        part.write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("styles.checkpoints.checkpoint.save_file", broken)

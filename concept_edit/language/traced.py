@@ -1,0 +1,22 @@
+"""Which layers to rewrite when nobody says: those whose MLP carries the fact at its subject's last token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from concept_edit.language.facts import Fact
+from concept_edit.language.model import LanguageModel
+from concept_edit.search.trace import trace
+
+_TRACED = 8
+"""Facts that are traced at most."""
+
+
+def traced_layers(lm: LanguageModel, facts: Sequence[Fact], count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """`count` layers, ascending, and a sentence that says where they come from.
+
+    Raises:
+        ValueError: the model knows none of the first facts, so that there is nothing to trace.
+    """
+    found = trace(lm, list(facts[:_TRACED]), kind="mlp").layers(count)
+    return tuple(sorted(found)), (f"layers from the trace of {len(facts[:_TRACED])} facts: {found.why}",)

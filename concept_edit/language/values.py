@@ -1,0 +1,199 @@
+"""The value a fact needs: what, added to one site at the subject's last token, makes the model say the new answer.
+
+Section 3.1 of ROME (Meng et al., NeurIPS 2022), for many facts in one batch: Adam on
+    mean NLL(new answer, over contexts) + kl KL("{subject} is a", unedited ‖ edited) + decay ‖δ‖² / ‖init‖²
+with ‖δ‖ held below clamp ‖init‖, init the unedited state. Each fact has its own δ and stops when it is likely enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from concept_edit.language.contexts import in_context, subject_column
+from concept_edit.language.facts import Fact
+from concept_edit.language.model import LanguageModel
+from concept_edit.language.sites import Site
+from concept_edit.language.states import frozen, rewritten, states
+from concept_edit.language.tokens import Tokens, joined
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a value is looked for; the published settings of ROME."""
+
+    steps: int = 20
+    rate: float = 0.5
+    """Adam's learning rate."""
+    kl: float = 0.0625
+    """Weight of what "{subject} is a" goes on with."""
+    decay: float = 0.5
+    enough: float = 0.05
+    """A fact whose loss (without the other two terms) is below it is done."""
+    clamp: float = 4.0
+    """Largest ‖δ‖ as a multiple of the unedited state's norm."""
+    contexts: int = 6
+    """Short beginnings before the prompt, beside none."""
+    seed: int = 0
+    """Of the contexts."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What was found, a row for each fact."""
+
+    deltas: Float[Tensor, "facts width"]
+    """δ, float32."""
+    start: Float[Tensor, "facts width"]
+    """The unedited state at the subject's last token, after no context."""
+    losses: list[float]
+    """Mean NLL of the new answer in the end."""
+
+
+@dataclass
+class _Rows:
+    """The texts of some facts, and where in them what is read."""
+
+    tokens: Tokens
+    fact: Tensor
+    """Fact of each row."""
+    subject: Tensor
+    """Column of the subject's last token in each row."""
+    places: Float[Tensor, "places 2"]
+    """(row, column) of each logit that is read."""
+    targets: Tensor
+    """The token that should follow; −1 in the rows of "{subject} is a"."""
+    said: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Unedited log probabilities after "{subject} is a", a row for each fact."""
+
+
+def find_values(
+    lm: LanguageModel,
+    site: Site,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    search: Search | None = None,
+    *,
+    batch_size: int = 8,
+) -> Values:
+    """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts are looked for together.
+
+    Raises:
+        ValueError: a model whose states hold NaN.
+    """
+    search = search or Search()
+    with frozen(lm):
+        parts = [_find(lm, site, facts[i : i + batch_size], contexts, search) for i in range(0, len(facts), batch_size)]
+    losses = [loss for part in parts for loss in part.losses]
+    return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
+
+
+def subject_states(
+    lm: LanguageModel, sites: Sequence[Site], facts: Sequence[Fact], contexts: Sequence[str], *, batch_size: int = 32
+) -> dict[Site, Float[Tensor, "facts width"]]:
+    """Each site's state at the subject's last token, mean over the contexts, float32 on the CPU."""
+    texts, found = [in_context(context, fact) for fact in facts for context in contexts], dict[Site, list[Tensor]]()
+    columns = torch.tensor([subject_column(lm, context, fact) for fact in facts for context in contexts])
+    for i in range(0, len(texts), batch_size):
+        seen = states(lm, lm.encode(texts[i : i + batch_size]), sites)
+        own = columns[i : i + batch_size]
+        for site, state in seen.items():
+            found.setdefault(site, []).append(state[torch.arange(len(own)), own].float().cpu())
+    return {site: torch.cat(parts).reshape(len(facts), len(contexts), -1).mean(dim=1) for site, parts in found.items()}
+
+
+def _find(lm: LanguageModel, site: Site, facts: Sequence[Fact], contexts: Sequence[str], search: Search) -> Values:
+    rows = _lay_out(lm, facts, contexts)
+    start = states(lm, rows.tokens, [site])[site]
+    if not bool(start[rows.tokens.mask].isfinite().all()):
+        raise ValueError(f"the states of {lm.name} in {site.module} hold NaN or infinite numbers; check its weights")
+    bare = torch.tensor([int((rows.fact == n).nonzero()[0]) for n in range(len(facts))], device=lm.device)
+    init = start[bare, rows.subject[bare]].float()
+    bound = init.norm(dim=1, keepdim=True)
+    deltas = torch.zeros_like(init, requires_grad=True)
+    adam = torch.optim.Adam([deltas], lr=search.rate)
+    losses, done = torch.full((len(facts),), float("inf")), torch.zeros(len(facts), dtype=torch.bool)
+    for step in range(search.steps + 1):
+        part = rows if not bool(done.any()) else _still(rows, ~done)
+        nll, kl = _losses(lm, site, part, deltas, rows, len(facts))
+        losses = torch.where(done, losses, nll.detach().cpu())
+        done = done | (losses < search.enough)
+        if step == search.steps or bool(done.all()):
+            break
+        held = deltas.detach().clone()
+        adam.zero_grad()
+        decay = (deltas.norm(dim=1) / bound[:, 0]) ** 2
+        (nll + search.kl * kl + search.decay * decay).sum().backward()
+        adam.step()
+        with torch.no_grad():
+            deltas.mul_((search.clamp * bound / deltas.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
+            deltas[done] = held[done]
+    return Values(deltas.detach().cpu(), init.cpu(), losses.tolist())
+
+
+def _losses(
+    lm: LanguageModel, site: Site, rows: _Rows, deltas: Tensor, whole: _Rows, facts: int
+) -> tuple[Float[Tensor, " facts"], Float[Tensor, " facts"]]:
+    """NLL of the new answer and KL of "{subject} is a", for each fact; 0 for those that are done."""
+
+    def add(state: Tensor) -> Tensor:
+        moved = torch.zeros(*rows.tokens.ids.shape, site.width, dtype=state.dtype, device=state.device)
+        moved[torch.arange(len(rows.fact)), rows.subject] = deltas[rows.fact].to(state.dtype)
+        return state + moved.reshape(state.shape)  # OPT's MLP sees all tokens in one row
+
+    with rewritten(lm, site, add):
+        logs = lm.logits_at(rows.tokens, rows.places[:, 0], rows.places[:, 1]).float().log_softmax(dim=-1)
+    owner, told = rows.fact[rows.places[:, 0]], rows.targets >= 0
+    if not len(whole.said):
+        whole.said = logs[~told].detach()
+    zeros = torch.zeros(facts, device=logs.device)
+    picked = -logs[told].gather(1, rows.targets[told][:, None])[:, 0]
+    counts = zeros.index_add(0, owner[told], torch.ones_like(picked)).clamp_min(1)
+    nll = zeros.index_add(0, owner[told], picked) / counts
+    before, own = whole.said[owner[~told]], owner[~told]
+    kl = zeros.index_add(0, own, (before.exp() * (before - logs[~told])).sum(dim=1))
+    return nll, kl
+
+
+def _lay_out(lm: LanguageModel, facts: Sequence[Fact], contexts: Sequence[str]) -> _Rows:
+    """For each fact its prompt with the new answer after every context, the bare one first, and "{subject} is a"."""
+    texts, owner, subject, prompts = list[str](), list[int](), list[int](), list[int]()
+    for n, fact in enumerate(facts):
+        for context in contexts:
+            prompt = in_context(context, fact)
+            texts.append(joined(prompt, fact.new))
+            prompts.append(len(prompt))
+            subject.append(subject_column(lm, context, fact))
+        kept = Fact(fact.subject, "{} is a", fact.new)
+        texts.append(kept.asked)
+        prompts.append(0)
+        subject.append(subject_column(lm, "{}", kept))
+        owner += [n] * (len(contexts) + 1)
+    tokens, places, targets = lm.encode(texts), list[tuple[int, int]](), list[int]()
+    for row, begin in enumerate(prompts):
+        columns = [c for c, (_, stop) in enumerate(tokens.spans[row]) if stop > begin] if begin else []
+        places += [(row, column - 1) for column in columns] or [(row, tokens.lengths[row] - 1)]
+        targets += [int(tokens.ids[row, column]) for column in columns] or [-1]
+    columns_ = (torch.tensor(column, device=lm.device) for column in (owner, subject, places, targets))
+    return _Rows(tokens, *columns_)
+
+
+def _still(rows: _Rows, active: Bool[Tensor, " facts"]) -> _Rows:
+    """The rows of facts that are not done."""
+    keep = active.to(rows.fact.device)[rows.fact]
+    new = keep.cumsum(0) - 1
+    chosen = keep[rows.places[:, 0]]
+    places = rows.places[chosen]
+    lengths = rows.tokens.mask.sum(dim=1)[keep]
+    picked = keep.nonzero().flatten().tolist()
+    width = int(lengths.max())
+    held = Tokens(
+        tuple(rows.tokens.texts[n] for n in picked), rows.tokens.ids[keep, :width], rows.tokens.mask[keep, :width],
+        tuple(rows.tokens.spans[n] for n in picked),
+    )  # fmt: skip
+    moved = torch.stack([new[places[:, 0]], places[:, 1]], dim=1)
+    return _Rows(held, rows.fact[keep], rows.subject[keep], moved, rows.targets[chosen])
