@@ -47,6 +47,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         defaults=generation_in(folder),
         origin=Origin(folder, matrices.names),
         layers=layers_of(config),
+        channels=channels_of(config),
     )
 
 
@@ -61,6 +62,20 @@ def layers_of(config: Mapping[str, Any]) -> int:
     """Residual blocks a level of a UNet has, from its configuration."""
     layers = config.get("layers_per_block", 2)
     return layers if isinstance(layers, int) else 2
+
+
+def channels_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Channels a denoiser takes and gives, from its configuration; None where that does not say both."""
+    taken, given = config.get("in_channels"), config.get("out_channels")
+    return (taken, given) if isinstance(taken, int) and isinstance(given, int) else None
+
+
+def painter(family: Family, channels: tuple[int, int] | None) -> str:
+    """The diffusers class that paints with a denoiser of so many channels."""
+    if channels is None or channels[0] <= channels[1]:
+        return family.pipeline
+    filling = {"flux": "FluxFillPipeline"}
+    return filling.get(family.name, family.pipeline.removesuffix("Pipeline") + "InpaintPipeline")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -153,10 +168,11 @@ def _pipeline(
     given |= {name: None for name in _UNUSED if name in index}
     if "requires_safety_checker" in index:
         given["requires_safety_checker"] = False
+    kind = painter(family, channels_of(read_json(folder / family.denoiser / "config.json")))
     weights = part(folder / family.denoiser)
     variant = variant_of(next(iter(weights.where.values())))
     with quiet():
-        pipeline = getattr(diffusers, family.pipeline).from_pretrained(
+        pipeline = getattr(diffusers, kind).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=dtype, variant=variant, **given
         )
     return pipeline.to(place.device)
