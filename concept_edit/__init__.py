@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     from concept_edit.export.adapter import export_adapter, export_language_model
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
+    from concept_edit.language.encoder import open_text_encoder
     from concept_edit.language.facts import Fact
     from concept_edit.language.keys import KeyStatistics, collect_keys
     from concept_edit.language.measures import measure_facts
     from concept_edit.language.rewrite import rewrite
     from concept_edit.language.scores import FactScores
+    from concept_edit.language.tasks import Task
+    from concept_edit.language.vectors import FunctionVector, function_vector
     from concept_edit.models import open_model
     from concept_edit.prompts.collect import collect
     from concept_edit.prompts.corpus import Corpus, collect_corpus
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
+    from concept_edit.search.heads import Heads, rank_heads
+    from concept_edit.search.traces import Trace, trace
 
 __all__ = [
     "Corpus",
@@ -43,6 +48,8 @@ __all__ = [
     "Fact",
     "FactEdit",
     "FactScores",
+    "FunctionVector",
+    "Heads",
     "KeyStatistics",
     "LanguageModel",
     "Moderate",
@@ -50,6 +57,8 @@ __all__ = [
     "Report",
     "Statistics",
     "Steer",
+    "Task",
+    "Trace",
     "collect",
     "collect_corpus",
     "collect_keys",
@@ -61,14 +70,18 @@ __all__ = [
     "export_kv",
     "export_language_model",
     "export_lora",
+    "function_vector",
     "import_kv_dump",
     "measure_facts",
     "open_language_model",
     "open_model",
+    "open_text_encoder",
     "push",
+    "rank_heads",
     "rewrite",
     "solve",
     "solve_statistics",
+    "trace",
 ]
 
 _HOMES = {
@@ -80,6 +93,8 @@ _HOMES = {
     "Fact": "language.facts",
     "FactEdit": "language.edit",
     "FactScores": "language.scores",
+    "FunctionVector": "language.vectors",
+    "Heads": "search.heads",
     "KeyStatistics": "language.keys",
     "LanguageModel": "language",
     "Moderate": "recipe",
@@ -87,6 +102,8 @@ _HOMES = {
     "Report": "evaluation",
     "Statistics": "prompts.stats",
     "Steer": "recipe",
+    "Task": "language.tasks",
+    "Trace": "search.traces",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "collect_keys": "language.keys",
@@ -98,14 +115,18 @@ _HOMES = {
     "export_kv": "export",
     "export_language_model": "export.adapter",
     "export_lora": "export",
+    "function_vector": "language.vectors",
     "import_kv_dump": "export",
     "measure_facts": "language.measures",
     "open_language_model": "language",
     "open_model": "models",
+    "open_text_encoder": "language.encoder",
     "push": "export",
+    "rank_heads": "search.heads",
     "rewrite": "language.rewrite",
     "solve": "edit",
     "solve_statistics": "edit",
+    "trace": "search.traces",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from concept_edit.commands import corpus, evaluate, export, facts, generate, page, release, show, solve
+from concept_edit.commands import corpus, evaluate, export, facts, generate, page, release, show, solve, tasks, trace
 from concept_edit.notes import Note
 from concept_edit.recipe import explain
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (solve, show, generate, export, evaluate, release, page, corpus, facts):
+for group in (solve, show, generate, export, evaluate, release, page, corpus, facts, trace, tasks):
     group.register(app)
 
 _STOPPED = 130

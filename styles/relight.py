@@ -89,7 +89,7 @@ def _settings(
     for name, value in sorted(model.state_dict().items()):
         weights.update(f"{name} {tuple(value.shape)}".encode())
         weights.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    turned = {key: value for key, value in asdict(edit).items() if key != "note"}
+    turned = {key: value for key, value in asdict(edit).items() if key not in ("note", "measured")}
     region = None if mask is None else hashlib.sha256(mask.float().cpu().contiguous().numpy().tobytes()).hexdigest()
     plain = {"format": PAIRS_FORMAT, "generator": weights.hexdigest(), "edit": turned, "truncation": truncation}
     return json.loads(json.dumps({**plain, "class": class_label, "mask": region}))

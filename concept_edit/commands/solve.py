@@ -150,7 +150,7 @@ def steer(
     wordings: Wordings = "object",
     layers: Layers = "",
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     out: Out = None,
     statistics: Held = False,
     strict: Strict = False,

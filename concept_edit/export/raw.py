@@ -13,6 +13,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from concept_edit.reading.plain import sentence
+
 HEADER_LIMIT = 100_000_000
 """Bytes; the format's own limit."""
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -53,8 +55,8 @@ def entries(path: Path) -> dict[str, Entry]:
 def _parsed(path: Path, text: bytes) -> dict[str, object]:
     try:
         table = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} has no readable safetensors header ({error}); fetch it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} has no readable safetensors header ({sentence(error)}); fetch it again") from error
     if not isinstance(table, dict):
         raise ValueError(f"{path} has no safetensors header; is it a file of another format?")
     return table

@@ -1,9 +1,10 @@
-"""Sentences before a prompt, so that a key is the subject's and not that of one sentence's beginning."""
+"""Sentences around a prompt, so that a key is the subject's and not that of one sentence's beginning."""
 
 from __future__ import annotations
 
 import re
 
+from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 
 STARTS = ("The", "It", "In", "A", "When", "Because", "He", "She", "They", "This", "One", "After")
@@ -11,8 +12,26 @@ STARTS = ("The", "It", "In", "A", "When", "Because", "He", "She", "They", "This"
 
 
 def find_contexts(lm: LanguageModel, count: int, *, tokens: int = 6, seed: int = 0) -> tuple[str, ...]:
-    """Nothing, and `count` short beginnings the model says itself: each is put before a prompt. No state is kept."""
+    """ "{}" for the prompt alone, and `count` short beginnings the model says itself before it. No state is kept."""
     starts = [STARTS[n % len(STARTS)] for n in range(count)]
     said = lm.complete(starts, tokens=tokens, seed=seed) if count else []
     texts = [re.sub(r"\s+", " ", start + text).strip(" .") for start, text in zip(starts, said, strict=True)]
-    return ("", *(f"{text}. " for text in texts))
+    return ("{}", *(f"{text.replace('{}', '')}. {{}}" for text in texts))
+
+
+def in_context(context: str, fact: Fact) -> str:
+    """The fact's prompt where the context has {}."""
+    return context.replace("{}", fact.asked)
+
+
+def subject_column(lm: LanguageModel, context: str, fact: Fact) -> int:
+    """Column of the subject's last token in the prompt in that context, by characters.
+
+    Raises:
+        ValueError: no token holds it, as where a long prompt was cut.
+    """
+    text, start = in_context(context, fact), context.index("{}") + fact.prompt.index("{}")
+    rows = lm.encode([text]).rows(0, start, start + len(fact.subject))
+    if not rows:
+        raise ValueError(f"the subject {fact.subject!r} has no token of its own in {text!r}")
+    return rows[-1]

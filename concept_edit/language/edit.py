@@ -28,7 +28,8 @@ from concept_edit.memory.verbs import Change, changed, write
 from concept_edit.reading.kinds import FACTS
 
 FORMAT = FACTS
-_PARTS = ("keys", "reach", "wanted")
+_PARTS = ("keys", "wanted")
+"""Of a memory, beside the factors: its reach is their right side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,10 @@ def _read(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> FactEdit:
     for name, (left, right) in factors.items():
         if left.shape[1] != right.shape[0] or not bool(torch.isfinite(left).all() & torch.isfinite(right).all()):
             raise ValueError(f"the factors of {name} do not fit each other or hold NaN")
-    memories = {name: Memory(*parts(name, _PARTS)) for name in factors} if header["mode"] else {}
+    memories = {}
+    for name, (_, right) in factors.items() if header["mode"] else ():
+        keys, wanted = parts(name, _PARTS)
+        memories[name] = Memory(keys, right, wanted)
     return FactEdit(
         tuple(Fact(**fact) for fact in header["facts"]), header["method"], tuple(header["layers"]), factors,
         header["model"], header["fingerprint"], header["mode"], memories, header["toolkit"], tuple(header["notes"]),

@@ -176,8 +176,7 @@ def _runs(lm: LanguageModel, texts: Iterable[str], length: int, batch_size: int)
     """Batches of pieces, and how many texts were read until then."""
     pieces, number = list[Tensor](), 0
     for number, text in enumerate(texts, start=1):
-        encoded = lm.encode([text])
-        pieces += encoded.ids[0].split(length)
+        pieces += lm.own_ids(text).split(length)
         while len(pieces) >= batch_size:
             yield _batch(pieces[:batch_size]), number
             pieces = pieces[batch_size:]

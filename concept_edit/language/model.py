@@ -90,6 +90,10 @@ class LanguageModel:
         """Token ids, mask and character spans, padded on the right."""
         return tokenise(self.tokenizer, prompts, self.device)
 
+    def own_ids(self, text: str) -> Int[Tensor, " tokens"]:
+        """The ids of one text, without padding."""
+        return self.encode([text]).ids[0]
+
     def logits(self, tokens: Tokens) -> Float[Tensor, "prompts tokens vocabulary"]:
         """One forward pass, with gradients where they are on. Columns of padding hold nothing of use."""
         return self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False).logits

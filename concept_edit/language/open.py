@@ -39,7 +39,7 @@ def open_language_model(source: Any, *, device: str = "auto", dtype: torch.dtype
         )
     name = str(source)
     folder = NAMES[name]() if name in NAMES else source
-    return _folder(folder, name, _best() if device == "auto" else device, dtype)
+    return _folder(folder, name, device, dtype)
 
 
 def _live(pair: tuple[Any, ...]) -> LanguageModel:
@@ -68,12 +68,6 @@ def _folder(source: str | os.PathLike[str], name: str, device: str, dtype: torch
             "with config.json, a tokenizer and .safetensors"
         ) from error
     return LanguageModel(model.to(place.device, place.precision(model.dtype)), tokenizer, name=name)
-
-
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _embedded(part: str) -> Callable[[], Path]:

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
+from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.facts import Fact, check_facts
 from concept_edit.language.keys import KeyStatistics, collect_keys
+from concept_edit.language.meanings import find_meanings, mean_keys
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.tuning import Tuning, tune
-from concept_edit.language.values import Search, Values, find_values, subject_states
+from concept_edit.language.values import Search, find_values, subject_states
 from concept_edit.memory.hard import (
     MatrixFactors,
     Memory,
@@ -77,24 +79,26 @@ def rewrite(
         ValueError: facts that contradict each other, another method, statistics of another model, layers for `rome` or
             `ft` that are not one, or a model this method does not suit.
     """
-    held, search = check_facts(facts), search or Search()
+    held = check_facts(facts)
     if method not in get_args(Method):
         raise ValueError(f"{method!r} is no method; expected {', '.join(get_args(Method))}")
     chosen, notes = _layers(lm, held, method, layers)
+    if isinstance(lm, TextEncoder):
+        _refuse_encoder(method, chosen, statistics)
     if method == "ft":
         factors, losses = tune(lm, held, lm.site("memory", chosen[0]), tuning or Tuning())
         return _edit(lm, held, method, chosen, factors, notes + _told(held, losses))
     if statistics is None:
-        statistics = collect_keys(lm, chosen, tokens=_OWN_TOKENS, seed=search.seed)
+        statistics = collect_keys(lm, chosen, tokens=_OWN_TOKENS)
         notes += (f"keys: {statistics.told}",)
     statistics.check(lm)
-    contexts = find_contexts(lm, search.contexts, seed=search.seed)
-    if method == "rome":
-        memories, losses = _one_by_one(lm, held, chosen[0], statistics, contexts, search)
-        mode: Mode = "sequence"
+    mode: Mode = "sequence" if method == "rome" else "soft"
+    if isinstance(lm, TextEncoder):
+        memories, losses, mode = _meant(lm, held, chosen[0], method, statistics, search, hold or Hold())
+    elif method == "rome":
+        memories, losses = _one_by_one(lm, held, chosen[0], statistics, search or Search())
     else:
-        memories, losses = _spread(lm, held, chosen, method, statistics, contexts, search, hold or Hold())
-        mode = "soft"
+        memories, losses = _spread(lm, held, chosen, method, statistics, search or Search(), hold or Hold())
     factors = {name: rewrite_matrix(memory, mode) for name, memory in memories.items()}
     return _edit(lm, held, method, chosen, factors, notes + _told(held, losses), mode, memories)
 
@@ -147,10 +151,10 @@ def _one_by_one(
     facts: tuple[Fact, ...],
     layer: int,
     statistics: KeyStatistics,
-    contexts: Sequence[str],
     search: Search,
 ) -> tuple[dict[str, Memory], list[float]]:
     """Each value is looked for on the model as the facts before it left it. Keys do not change: they lie below."""
+    contexts = find_contexts(lm, search.contexts, seed=search.seed)
     name, site = _name(lm, layer), lm.site("mlp", layer)
     keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
     memory, losses = Memory(keys[:0], keys[:0], torch.zeros(0, site.width)), list[float]()
@@ -178,20 +182,19 @@ def _spread(
     layers: tuple[int, ...],
     method: str,
     statistics: KeyStatistics,
-    contexts: Sequence[str],
     search: Search,
     hold: Hold,
 ) -> tuple[dict[str, Memory], list[float]]:
     """Equations 14 and 19 to 21 of MEMIT: what is missing is shared by the layers that are left, from below."""
-    top = lm.site("hidden", layers[-1])
+    top, contexts = lm.site("hidden", layers[-1]), find_contexts(lm, search.contexts, seed=search.seed)
     _refuse_norms(lm, top)
-    found: Values = find_values(lm, top, facts, contexts, search)
+    found = find_values(lm, top, facts, contexts, search)
     goals, weights = found.start + found.deltas, lm.weights()
     memories, before = dict[str, Memory](), dict[str, Tensor]()
     try:
         for n, layer in enumerate(layers):
             keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
-            now = subject_states(lm, [top], facts, [""])[top]
+            now = subject_states(lm, [top], facts, contexts[:1])[top]
             reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)
             memories[name] = Memory(keys, reach.float(), (goals - now) / (len(layers) - n))
@@ -201,6 +204,27 @@ def _spread(
     finally:
         restore(weights, before)
     return memories, found.losses
+
+
+def _meant(
+    encoder: TextEncoder,
+    facts: tuple[Fact, ...],
+    layer: int,
+    method: str,
+    statistics: KeyStatistics,
+    search: Search | None,
+    hold: Hold,
+) -> tuple[dict[str, Memory], list[float], Mode]:
+    """All facts of a text encoder together, in one layer: exactly (rome) or softly (memit, null)."""
+    site = encoder.site("memory", layer)
+    keys = mean_keys(encoder, site, facts)
+    reach = (
+        whiten(keys, statistics.moment(layer)) if method == "rome" else _reach(keys, statistics, layer, method, hold)
+    )
+    mode: Mode = "hard" if method == "rome" else "soft"
+    empty = Memory(keys, reach.float(), torch.zeros(len(facts), encoder.width))
+    memory, left = find_meanings(encoder, layer, facts, empty, mode, search)
+    return {_name(encoder, layer): memory}, left, mode
 
 
 def _reach(keys: Tensor, statistics: KeyStatistics, layer: int, method: str, hold: Hold) -> Tensor:
@@ -224,6 +248,14 @@ def _layers(
         wanted = "one layer" if method in ("rome", "ft") else "some layers"
         raise ValueError(f"method {method!r} rewrites {wanted}; got {list(layers)}")
     return chosen, ()
+
+
+def _refuse_encoder(method: str, layers: Sequence[int], statistics: KeyStatistics | None) -> None:
+    if method == "ft" or len(layers) != 1 or statistics is None:
+        raise ValueError(
+            "a text encoder is rewritten with 'rome', 'memit' or 'null', in one layer, and with statistics that "
+            "`collect_keys` found on captions"
+        )
 
 
 def _refuse_norms(lm: LanguageModel, top: Site) -> None:

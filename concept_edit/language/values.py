@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from concept_edit.language.contexts import in_context, subject_column
 from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
@@ -95,8 +96,8 @@ def subject_states(
     lm: LanguageModel, sites: Sequence[Site], facts: Sequence[Fact], contexts: Sequence[str], *, batch_size: int = 32
 ) -> dict[Site, Float[Tensor, "facts width"]]:
     """Each site's state at the subject's last token, mean over the contexts, float32 on the CPU."""
-    texts, found = [context + fact.asked for fact in facts for context in contexts], dict[Site, list[Tensor]]()
-    columns = torch.tensor([_subject(lm, context, fact) for fact in facts for context in contexts])
+    texts, found = [in_context(context, fact) for fact in facts for context in contexts], dict[Site, list[Tensor]]()
+    columns = torch.tensor([subject_column(lm, context, fact) for fact in facts for context in contexts])
     for i in range(0, len(texts), batch_size):
         seen = states(lm, lm.encode(texts[i : i + batch_size]), sites)
         own = columns[i : i + batch_size]
@@ -163,14 +164,14 @@ def _lay_out(lm: LanguageModel, facts: Sequence[Fact], contexts: Sequence[str]) 
     texts, owner, subject, prompts = list[str](), list[int](), list[int](), list[int]()
     for n, fact in enumerate(facts):
         for context in contexts:
-            prompt = context + fact.asked
+            prompt = in_context(context, fact)
             texts.append(joined(prompt, fact.new))
             prompts.append(len(prompt))
-            subject.append(_subject(lm, context, fact))
+            subject.append(subject_column(lm, context, fact))
         kept = Fact(fact.subject, "{} is a", fact.new)
         texts.append(kept.asked)
         prompts.append(0)
-        subject.append(_subject(lm, "", kept))
+        subject.append(subject_column(lm, "{}", kept))
         owner += [n] * (len(contexts) + 1)
     tokens, places, targets = lm.encode(texts), list[tuple[int, int]](), list[int]()
     for row, begin in enumerate(prompts):
@@ -196,12 +197,3 @@ def _still(rows: _Rows, active: Bool[Tensor, " facts"]) -> _Rows:
     )  # fmt: skip
     moved = torch.stack([new[places[:, 0]], places[:, 1]], dim=1)
     return _Rows(held, rows.fact[keep], rows.subject[keep], moved, rows.targets[chosen])
-
-
-def _subject(lm: LanguageModel, context: str, fact: Fact) -> int:
-    """Column of the subject's last token in the prompt after that context, by characters."""
-    text, start = context + fact.asked, len(context) + fact.prompt.index("{}")
-    rows = lm.encode([text]).rows(0, start, start + len(fact.subject))
-    if not rows:
-        raise ValueError(f"the subject {fact.subject!r} has no token of its own in {text!r}")
-    return rows[-1]

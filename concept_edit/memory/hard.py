@@ -100,15 +100,29 @@ def rewrite_matrix(memory: Memory, mode: Mode) -> MatrixFactors:
     Raises:
         ValueError: for exact answers, keys that are alike: one key cannot have two values.
     """
-    keys, reach, wanted = memory.keys.double(), memory.reach.double(), memory.wanted.double()
-    gram = reach @ keys.T
+    gram = _gram(memory, mode)
+    left = torch.linalg.solve(gram.T, memory.wanted.double()).T
+    return MatrixFactors(left.float().contiguous(), memory.reach.float().contiguous())
+
+
+def shares(memory: Memory, mode: Mode) -> Float[Tensor, "keys d_key"]:
+    """M U: how much of each row of D a key gets. The change of `rewrite_matrix` is Dᵀ M U, so the values can be looked
+    for as the edit will hand them out, to every token.
+
+    Raises:
+        ValueError: as `rewrite_matrix`.
+    """
+    return torch.linalg.solve(_gram(memory, mode), memory.reach.double()).float()
+
+
+def _gram(memory: Memory, mode: Mode) -> Float[Tensor, "keys keys"]:
+    gram = memory.reach.double() @ memory.keys.double().T
     if mode == "soft":
         gram = gram + torch.eye(len(gram), dtype=torch.float64)
     if mode == "sequence":
         gram = gram.triu()
     _refuse_alike(gram)
-    left = torch.linalg.solve(gram.T, wanted).T
-    return MatrixFactors(left.float().contiguous(), reach.float().contiguous())
+    return gram
 
 
 def _refuse_alike(gram: Float[Tensor, "keys keys"]) -> None:

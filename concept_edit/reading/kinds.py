@@ -39,7 +39,7 @@ class Kind(NamedTuple):
 
 
 def _edit_wanted(header: EditHeader, names: Collection[str]) -> dict[str, Want]:
-    wanted = dict[str, Want]()
+    wanted = {}
     for stream in header.counts:
         width, rank = f"{stream} width", f"{stream} rank"
         wanted[f"{stream}.left"] = Want("F32", (width, rank))
@@ -85,7 +85,7 @@ def _edit_agree(header: EditHeader, tensors: Mapping[str, Tensor], lengths: Mapp
 
 
 def _statistics_wanted(header: StatisticsPart, names: Collection[str], prefix: str = "") -> dict[str, Want]:
-    wanted = dict[str, Want]()
+    wanted = {}
     for stream in header.streams:
         width, start = f"{stream} width", f"{prefix}{stream}."
         for part in ("pairs", "kept"):
@@ -114,7 +114,7 @@ def _statistics_agree(header: StatisticsPart, tensors: Mapping[str, Tensor], len
 
 
 def _corpus_wanted(header: CorpusHeader, names: Collection[str]) -> dict[str, Want]:
-    wanted = dict[str, Want]()
+    wanted = {}
     for stream in header.weights:
         width, rows = f"{stream} width", f"{stream} sampled rows"
         wanted[f"{stream}.square"] = Want("F64", (width, width))
@@ -134,12 +134,12 @@ def _corpus_agree(header: CorpusHeader, tensors: Mapping[str, Tensor], lengths: 
 
 def _facts_wanted(header: FactsHeader, names: Collection[str]) -> dict[str, Want]:
     """Matrices differ in width, so each has axes of its own; where facts are held, a row for each."""
-    wanted = dict[str, Want]()
+    wanted: dict[str, Want] = {}
     for n, matrix in enumerate(header.matrices):
         rank, into, out = (f"{n} rank", f"{n} input width", f"{n} output width")
         wanted |= {f"{matrix}:left": Want("F32", (out, rank)), f"{matrix}:right": Want("F32", (rank, into))}
         if header.mode is not None:
-            wanted |= {f"{matrix}:{part}": Want("F32", (len(header.facts), into)) for part in ("keys", "reach")}
+            wanted[f"{matrix}:keys"] = Want("F32", (len(header.facts), into))
             wanted[f"{matrix}:wanted"] = Want("F32", (len(header.facts), out))
     return wanted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from concept_edit.memory.hard import Memory, null_basis, project, rewrite_matrix, whiten
+from concept_edit.memory.hard import Memory, null_basis, project, rewrite_matrix, shares, whiten
 from concept_edit.memory.moments import Moment, condition, shrink
 from concept_edit.memory.verbs import changed, write
 
@@ -100,6 +100,8 @@ def test_a_row_is_taken_out_without_the_moment(case):
     fewer = memory(keys[:4], whiten(keys[:4], C), wanted[:4])
     for mode in ("hard", "sequence", "soft"):
         torch.testing.assert_close(dense(whole.pick([0, 1, 2, 3]), mode), dense(fewer, mode))
+        told = whole.wanted.double().T @ shares(whole, mode).double()
+        torch.testing.assert_close(told, dense(whole, mode), rtol=1e-4, atol=1e-5)
 
 
 def test_the_same_key_twice_has_no_exact_answer_but_a_soft_one(case):

@@ -43,7 +43,7 @@ def test_open_model_is_asked_for_auto_by_default(monkeypatch):
     machine(monkeypatch, False, True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.warns(DeviceWarning, match="running on mps"), pytest.raises(Exception, match=r"(?i)mps"):
-        ce.open_model("demo")
+        ce.open_model("demo").weights()
     machine(monkeypatch, False, False)
     assert {w.device.type for w in ce.open_model("demo").weights().values()} == {"cpu"}
 

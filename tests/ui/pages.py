@@ -15,6 +15,7 @@ QUICK = Shot("a rocket in the style of Twemoji", 1, 2)
 SMALL = Recipe(
     edits=(Erase("Twemoji", guide="in the style of Noto", wordings=("in the style of {}",)), Erase("cat", guide="dog")),
     preserve=("Lobe", "penguin"),
+    method="uce",
 )
 
 

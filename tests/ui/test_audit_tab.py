@@ -28,7 +28,7 @@ QUICK = Plan(per_set=2, steps=2)
 @pytest.fixture(scope="module")
 def edit(workshop: Workshop) -> Edit:
     """A moderated and an erased concept."""
-    recipe = Recipe(edits=(Moderate("bomb"), Moderate("knife")), preserve=("balloon", "apple"))
+    recipe = Recipe(edits=(Moderate("bomb"), Moderate("knife")), preserve=("balloon", "apple"), method="uce")
     return solve(workshop.model("demo"), recipe)
 
 

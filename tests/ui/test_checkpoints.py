@@ -96,7 +96,7 @@ def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(own: Workshop, visit: V
     with pytest.raises(
         ValueError, match="nobody/no-such-model is not in the hub cache and cannot be fetched"
     ) as caught:
-        result(edit.solve(own, visit, Recipe(edits=(Erase("Monet"),)), Shot("a cat", 0, 1)))
+        result(edit.solve(own, visit, Recipe(edits=(Erase("Monet"),), method="uce"), Shot("a cat", 0, 1)))
     said = say(caught.value)
     assert said.endswith("hf download nobody/no-such-model.")
     assert "\n" not in said

@@ -39,7 +39,7 @@ def test_own_prompts_come_first_and_the_edit_shows(workshop, editing):
 def test_moderated_concepts_are_veiled(workshop, visit):
     from concept_edit.edit import solve
 
-    recipe = Recipe(edits=(Moderate("bomb"),))
+    recipe = Recipe(edits=(Moderate("bomb"),), method="uce")
     visit.edits.push(Version("m", solve(workshop.model("demo"), recipe), "demo"))
     pairs = result(compare(workshop, visit, Wanted(groups=(), own=("a bomb", "a bombastic cat"), steps=1)))
     assert [pair.veiled for pair in pairs] == [True, False]

@@ -38,7 +38,7 @@ def test_the_fields_of_a_recipe_give_the_recipe_back(visit, example):
 def test_what_the_page_has_no_field_for_is_kept(visit):
     aims = {"man": 0.5, "woman": 0.0}
     debias = Debias("cook", across={"man": 0.3, "woman": 0.7}, phrase="a {attribute}, {concept}", aims=aims)
-    recipe = Recipe(edits=(debias,), keep_null=True)
+    recipe = Recipe(edits=(debias,), keep_null=True, method="uce")
     visit.base = recipe
     assert edit.asked(visit, rows_of(recipe), "", {}) == recipe
     rows = [["balance", "cook", "man 50, woman 50", "", ""]]
@@ -48,7 +48,7 @@ def test_what_the_page_has_no_field_for_is_kept(visit):
 def test_rows_are_read_as_a_person_writes_them():
     rows = [["Erase", " Van Gogh ", "art", "2", "{} painting; style of {}"], ["", "Monet", None, float("nan"), ""],
             ["moderate", "knife"], ["keep", "Rembrandt", "", "", ""], ["", "", "", "", ""]]  # fmt: skip
-    recipe = recipe_of(rows, "Turner\n\n turner \n", {"ridge": 0.1}, Recipe())
+    recipe = recipe_of(rows, "Turner\n\n turner \n", {"ridge": 0.1}, Recipe(method="uce"))
     assert recipe.edits == (
         Erase("Van Gogh", guide="art", weight=2.0, wordings=("{} painting", "style of {}")),
         Erase("Monet"),
@@ -74,7 +74,7 @@ def test_shares_are_read_as_a_person_writes_them(text, shares):
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        (["destroy", "cat"], "Row 1: 'destroy' is no change; write erase, moderate, balance or keep"),
+        (["destroy", "cat"], "Row 1: 'destroy' is no change; write erase, moderate, balance, steer or keep"),
         (["erase", "cat", "", "much"], "Row 1: the weight 'much' is no number"),
         (["erase", "cat", "", "-1"], "Row 1: weight: Input should be greater than 0"),
         (["balance", "cook", "man"], "'man' names no shares; write for example: man 50 %"),
@@ -117,7 +117,7 @@ def test_names_csv_and_recipes_are_read(visit, tmp_path):
         ("huge.txt", b"x" * 2_000_000, "has 2.0 MB and the page reads up to 1 MB"),
         ("model.ckpt", b"\x80\x04", "is a .ckpt; drop one of .csv"),
         ("nothing.txt", b"\n\n", "names no concept"),
-        ("latin.txt", "Ren\xe9".encode("latin-1"), "is not text in UTF-8"),
+        ("latin.txt", "Ren\xe9".encode("latin-1"), "is not UTF-8 text"),
         ("other.csv", b"name\nMonet\n", "expected a 'concept' column"),
         ("bad.yaml", b"edits: [}", "not YAML"),
     ],
@@ -224,9 +224,9 @@ def test_cancel_while_painting_keeps_the_solved_edit(workshop, visit):
 
 def test_what_cannot_be_done_is_said(workshop, visit):
     with pytest.raises(ValueError, match="the table is empty; add a concept"):
-        edit.solve(workshop, visit, Recipe(), QUICK)
+        edit.solve(workshop, visit, Recipe(method="uce"), QUICK)
     with pytest.raises(ValueError, match="measured in pictures, so there is nothing to predict"):
-        edit.predict(workshop, visit, Recipe(edits=(Debias("cook", across={"man": 0.5, "woman": 0.5}),)))
+        edit.predict(workshop, visit, Recipe(edits=(Debias("cook", across={"man": 0.5, "woman": 0.5}),), method="uce"))
     with pytest.raises(ValueError, match="solve one first"):
         edit.turn(workshop, visit, 0.5, QUICK)
     with pytest.raises(ValueError, match="choose a concept"):
@@ -285,7 +285,7 @@ def test_versions_after_an_undo_are_dropped_by_the_next(small_edit):
 
 # Balancing
 
-BALANCE = Recipe(edits=(Debias("farmer", across={"man": 0.5, "woman": 0.5}),))
+BALANCE = Recipe(edits=(Debias("farmer", across={"man": 0.5, "woman": 0.5}),), method="uce")
 
 
 def test_balancing_is_solved_by_counting_pictures_and_its_aims_are_kept(workshop, visit):
@@ -347,7 +347,7 @@ def test_what_cannot_be_balanced_is_said(workshop, visit):
 def test_other_wordings_of_a_balanced_row_have_to_be_measured_anew(visit):
     aims = {"{}": {"man": 0.5, "woman": 0.0}, "a {}": {"man": 0.2, "woman": 0.0}}
     known = Debias("cook", across={"man": 0.5, "woman": 0.5}, wordings=("a {}",), aims=aims)
-    visit.base = Recipe(edits=(known,))
+    visit.base = Recipe(edits=(known,), method="uce")
     assert edit.asked(visit, rows_of(visit.base), "", {}).edits == (known,)
     (changed,) = edit.asked(visit, [["balance", "cook", "man 50, woman 50", "1", "the {}"]], "", {}).edits
     assert (changed.aims, changed.wordings) == (None, ("the {}",))

@@ -54,7 +54,7 @@ def test_files_are_named_by_what_they_do_and_lie_in_the_visits_folder(workshop, 
     path = result(write(workshop, editing, "lora"))
     assert path.name == "erase-twemoji-erase-cat-lora.safetensors"
     assert path.parent == editing.folder
-    hostile = ce.Recipe(edits=(ce.Erase("../../etc/<script>"),))
+    hostile = ce.Recipe(edits=(ce.Erase("../../etc/<script>"),), method="uce")
     edit = ce.solve(workshop.model("demo"), hostile)
     assert slug(Version("", edit, "demo")) == "erase-etc-script"
 

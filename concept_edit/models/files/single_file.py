@@ -19,6 +19,7 @@ from concept_edit.models.files.folder import encoder_config, generation_in, pain
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.files.names import diffusers_name, layers_per_level
+from concept_edit.models.files.split import open_split, split_rows
 from concept_edit.models.files.text_weights import StoredText, build, clip_config, t5_config
 from concept_edit.models.files.tokenizers import clip_tokenizer
 from concept_edit.models.files.weights_files import Weights, one_file
@@ -27,6 +28,7 @@ from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.resting import Resting
+from concept_edit.reading.plain import sentence
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class _File:
 def open_single_file(path: Path, place: Placement, *, companion: Path | None = None) -> OpenedModel:
     """Open one original-layout file. `companion`: a diffusers folder that holds what the file lacks."""
     weights = one_file(path)
+    if rows := split_rows(weights.where):
+        return open_split(path, rows, place, companion=companion)
     layout = layout_of(weights)
     file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
     stored = text_side(file.family, layout.naming, weights)
@@ -89,8 +93,8 @@ def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
     tokenizer = _tokenizer(file, spec)
     try:
         resting = _built(file, spec, prefix, tokenizer, dtype)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {error}") from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {sentence(error)}") from error
     return settled(OpenTower(spec, resting.encoder, tokenizer, resting), file.place)
 
 
