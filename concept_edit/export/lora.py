@@ -63,6 +63,13 @@ def _labels(family: Family) -> _Labels:
     return _LABELS.get(family.name) or _Labels(family.name, f"{family.name}/lora", family.title, kohya=False)
 
 
+_READ_BY = {
+    "flux": "diffusers loads this file from version 0.30.3 on (0.30.3, 0.31.0, 0.32.2, 0.33.1, 0.34.0 and 0.42.1 were "
+    "tried; each needs the peft and transformers of its time)"
+}
+"""Which versions of a loader were found to read a family's file exactly."""
+
+
 @dataclass(frozen=True)
 class WrittenLora:
     """What was written, and how exact it is."""
@@ -236,6 +243,8 @@ def _notes(model: Model, naming: str, lora: int, whole: int) -> tuple[str, ...]:
         notes.append(f"{model.family.title} has one LoRA naming (transformer.), which was written")
     if naming == "peft" and _labels(model.family).kohya:
         notes.append("ComfyUI and A1111 do not read this naming; write kohya for them")
+    if model.family.name in _READ_BY:
+        notes.append(_READ_BY[model.family.name])
     return tuple(notes)
 
 
