@@ -15,7 +15,7 @@ from styles.layers import Noise
 from styles.units.few import refit
 from styles.units.goals import Goal, coloured, darker, resized
 from styles.units.modulate import Unit, UnitEdit
-from styles.units.natural import Natural, latents
+from styles.units.natural import Natural
 from styles.units.rank import full_precision
 from styles.units.solving import ENOUGH, Kept, Solve, Weights
 
@@ -23,8 +23,10 @@ NOTHING = 0.05
 """Up to this share of what was asked nothing came of it."""
 COMPANIONS = 3
 """Own pictures of the generator that are solved beside the marked ones."""
-OTHERS = 4
+OTHERS = 10
 """Own pictures of the generator on which few units are fitted besides the marked ones, so that they transfer."""
+MARKED = 0.3
+"""What all marked pixels of a picture count together when few units are fitted, against 1 for the whole picture."""
 
 
 def solve_control(
@@ -80,7 +82,7 @@ def solve_control(
         note = f"a switch: the region {goal.what}"
         edit = measured(job, goal, job.natural.shift(model, y), note, distance=float(y.norm()), place=place)
         if units is not None:
-            edit = few_units(job, goal, edit, units, seed)
+            edit = few_units(job, goal, edit, units)
     told = dict(edit.measured)["reached"]
     if told < ENOUGH:
         warnings.warn(f"the region came {told:.0%} of the way to being {goal.what}, no farther.", stacklevel=2)
@@ -122,12 +124,12 @@ def measured(job: Solve, goal: Goal, shift: Mapping[str, Tensor], note: str, **m
     return UnitEdit(edit.units, "shift", "style", note, tuple((name, round(x, 4)) for name, x in told.items()))
 
 
-def few_units(job: Solve, goal: Goal, switch: UnitEdit, units: int | Sequence[Unit], seed: int) -> UnitEdit:
+def few_units(job: Solve, goal: Goal, switch: UnitEdit, units: int | Sequence[Unit]) -> UnitEdit:
     """The switch refitted on few units, with the share of it that they keep."""
-    others = next(latents(job.model, OTHERS, truncation=1.0, seed=seed + 1, batch=OTHERS))
-    w = torch.cat([job.w, job.model.full_w(others)])
+    w = torch.cat([job.w[: job.marked], job.own_w[:OTHERS]])
     weight = torch.ones(len(w), job.side, job.side, device=w.device)
-    weight[: len(job.w)] += goal.region * job.side**2 / goal.region.sum((1, 2), keepdim=True)
+    region = goal.region[: job.marked]
+    weight[: job.marked] += MARKED * job.side**2 * region / region.sum((1, 2), keepdim=True)
     shift = refit(job.model, job.model.styles(w), switch.shifts(job.model), units, weight, job.pictures)
     count = sum(int((values != 0).sum()) for values in shift.values())
     edit = measured(job, goal, shift, f"{count} units that stand for {switch.note}")
