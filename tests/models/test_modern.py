@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 
 import pytest
 import tiny_modern
@@ -222,3 +223,27 @@ def test_the_same_seed_paints_with_the_edit_as_with_its_merged_weights(zimage):
     with edit.applied(model):
         assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() != plain
     assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() == plain
+
+
+def test_a_guarded_edit_is_solved_alike_with_and_without_square_matrices(zimage, monkeypatch, tmp_path):
+    model, room = open_model(zimage), import_module("concept_edit.prompts.corpus")
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], preserve=["the red apple"], method="guarded")
+    captions = [f"a {colour} {thing}" for colour in ("red", "blue", "old", "small") for thing in ("dog", "cat", "hat")]
+    square = ce.collect(model, recipe, corpus=ce.collect_corpus(model, captions))
+    monkeypatch.setattr(room, "WIDE", 16)
+    rows = ce.collect(model, recipe, corpus=ce.collect_corpus(model, captions))
+    around = rows.streams["text"].around
+    assert around.floor is not None
+    assert len(around.moment) < 200
+    assert square.streams["text"].around.lens is not None
+    edits = [ce.solve_statistics(statistics) for statistics in (square, rows)]
+    told = [edit.predicted["text"] for edit in edits]
+    assert told[1]["left"] == pytest.approx(told[0]["left"], abs=0.1)
+    assert told[1]["left"] < 0.5
+    held = ce.collect_corpus(model, captions)
+    held.save(tmp_path / "c.safetensors")
+    assert torch.equal(ce.Corpus.load(tmp_path / "c.safetensors").streams["text"].square, held.streams["text"].square)
+    rows.save(tmp_path / "s.safetensors")
+    again = ce.solve_statistics(ce.Statistics.load(tmp_path / "s.safetensors"))
+    assert torch.equal(again.factors["text"].left, edits[1].factors["text"].left)
+    assert torch.equal(again.factors["text"].right, edits[1].factors["text"].right)
