@@ -33,7 +33,7 @@ class Rooms:
 
     def __init__(self, model: styles.Generator, reader: FactorReader, factor: str, mask: str, count: int) -> None:
         self.model, self.reader, self.at = model, reader, FACTORS.index(factor)
-        z = draw(HELD_OUT + 7, 8 * count + 64)
+        z = draw(HELD_OUT + 7, 8 * 200 + 64)
         z = z[factors_of(z)[:, self.at] > 0.5][:count]
         self.factors, self.w = factors_of(z), model.map(z)
         self.masks = render(self.factors).masks
