@@ -85,7 +85,7 @@ def table(family: str, folder: Path) -> list[str]:
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("families", nargs="*", choices=sorted(TITLES), default=["sd1"])
+    parser.add_argument("families", nargs="*", help="sd1, sdxl; sd1 where none is named")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     parser.add_argument("--folder", type=Path, help="where the models are written, 2.2 GB for SDXL; removed after")
     parser.add_argument("--pass", dest="model", help=argparse.SUPPRESS)
@@ -93,7 +93,7 @@ def main() -> None:
     if given.model:
         return one_pass(given.model)
     lines = [HEAD]
-    for family in given.families:
+    for family in given.families or ["sd1"]:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             lines += table(family, Path(folder))
     if given.out:
