@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, SDXL and FLUX.1 in their true shapes with random weights, as files and folders on disk.
+"""Stable Diffusion 1.5 and SDXL in their true shapes with random weights, as files and folders on disk.
 
 Text encoders and text-side matrices hold random numbers of the size that trained ones have. Everything else, which no
 edit reads, is a hole in the file: it takes no room on the disk and reads as zeros.
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from concept_edit.models.families import FAMILIES, readers_of
 from concept_edit.models.files.layouts import LAYOUTS
-from concept_edit.models.files.names import UNET_PREFIX, original_name
-from concept_edit.models.files.original import _text
+from concept_edit.models.files.names import UNET_PREFIX, original_name, unet_name
+from concept_edit.models.files.original import encoder_state
 from concept_edit.models.files.tokenizers import clip_tokenizer
 
 _NAMES = {torch.float16: "F16", torch.float32: "F32"}
@@ -116,15 +116,13 @@ def write_file(family: str, path: Path, kind: torch.dtype = torch.float16) -> Pa
     """A single file in the original layout, without the autoencoder."""
     layout = next(row for row in LAYOUTS if row.family == family)
     shapes = denoiser_shapes(family)
-    from concept_edit.models.files.names import unet_name
-
     with_attention = {
         int(name.split(".")[1]) for name in shapes if name.startswith("up_blocks") and ".attentions." in name
     }
     named = {UNET_PREFIX + unet_name(name, 2, with_attention): shape for name, shape in shapes.items()}
     given = {UNET_PREFIX + original_name(n, "unet", 2): value for n, value in matrices(family, shapes).items()}
     for spec in FAMILIES[family].towers:
-        given |= _text(clip(CLIPS[family][spec.encoder], kind), layout.towers[spec.encoder])
+        given |= encoder_state(clip(CLIPS[family][spec.encoder], kind), layout.towers[spec.encoder])
     named |= {name: tuple(value.shape) for name, value in given.items()}
     write_sparse(path, named, given, kind)
     return path

@@ -35,7 +35,7 @@ def original_state(pipeline: Any, family: Family) -> dict[str, Tensor]:
         raise ValueError(f"{family.title} is written as a diffusers folder; give a folder name instead of a file.")
     state = dict(_unet(pipeline.unet)) | dict(_vae(pipeline.vae))
     for spec in family.towers:
-        state |= _text(getattr(pipeline, spec.encoder), layout.towers[spec.encoder])
+        state |= encoder_state(getattr(pipeline, spec.encoder), layout.towers[spec.encoder])
     return {name: value.detach().contiguous() for name, value in state.items()}
 
 
@@ -56,7 +56,8 @@ def _vae(vae: Any) -> Iterator[tuple[str, Tensor]]:
         yield f"first_stage_model.{ours}", value[:, :, None, None] if is_matrix else value
 
 
-def _text(encoder: Any, stored: Stored) -> dict[str, Tensor]:
+def encoder_state(encoder: Any, stored: Stored) -> dict[str, Tensor]:
+    """A text encoder's tensors by their original names."""
     state = {name.removeprefix("text_model."): value for name, value in encoder.state_dict().items()}
     prefix = stored.prefixes[0]
     if stored.form == "hf":
