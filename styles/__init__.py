@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
     from styles.relight import write_pairs
+    from styles.units.control import even_strengths, solve_control
     from styles.units.modulate import (
         Statistics,
         UnitEdit,
@@ -46,6 +47,7 @@ _HOMES = {
     "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
     "convert": "checkpoints.checkpoint",
+    "even_strengths": "units.control",
     "grid": "pictures",
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
@@ -54,6 +56,7 @@ _HOMES = {
     "relit": "units.modulate",
     "save_generator": "checkpoints.checkpoint",
     "save_sweep": "pictures",
+    "solve_control": "units.control",
     "style_statistics": "units.modulate",
     "sweep": "units.modulate",
     "to_display": "units.modulate",
@@ -76,6 +79,7 @@ __all__ = [
     "UnsafeFileError",
     "contact_sheet",
     "convert",
+    "even_strengths",
     "grid",
     "light_layer",
     "load_generator",
@@ -84,6 +88,7 @@ __all__ = [
     "relit",
     "save_generator",
     "save_sweep",
+    "solve_control",
     "style_statistics",
     "sweep",
     "to_display",

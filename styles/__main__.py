@@ -1,4 +1,7 @@
-"""The command line: `styles sample | rank | turn | sweep | pairs | convert`. A verb is the library call of its name."""
+"""The command line: `styles sample | rank | control | turn | sweep | pairs | convert`.
+
+A verb is the library call of its name.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +125,7 @@ def rank(
     layers: Annotated[str | None, typer.Option(help="Layers or blocks, such as b16,b32.conv1.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet of the top units (.png).")] = None,
     top: Annotated[int, typer.Option(help="Rows to show.")] = 20,
+    by: Annotated[str, typer.Option(help="Order of the rows shown: score, darkens, share, ...")] = "score",
     resume: Annotated[Path | None, typer.Option(help="File to leave when interrupted and to go on from.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -144,15 +148,76 @@ def rank(
         resume=resume,
     )
     ranking.save(out)
-    typer.echo(f"{'unit':<18}{'score':>9}{'share':>8}{'d_luma':>9}{'d_warmth':>10}  does")
-    for row in ranking.top(top):
-        numbers = f"{row.score:9.4f}{row.share:8.2f}{row.d_luma:9.4f}{row.d_warmth:10.4f}"
+    typer.echo(f"{'unit':<18}{'score':>9}{'darkens':>9}{'share':>8}{'d_luma':>9}{'d_warmth':>10}  does")
+    for row in ranking.top(top, by=by):
+        numbers = f"{row.score:9.4f}{row.darkens:9.4f}{row.share:8.2f}{row.d_luma:9.4f}{row.d_warmth:10.4f}"
         typer.echo(
             f"{row.layer + ':' + str(row.channel):<18}{numbers}  {row.label}{'' if row.exact else ' (estimate)'}"
         )
     typer.echo(f"{len(ranking)} units written to {out}; the first {ranking.confirmed_depth()} rows are exact")
     if sheet is not None:
-        save_picture(contact_sheet(loaded, w, ranking, count=top), sheet)
+        save_picture(contact_sheet(loaded, w, ranking, count=top, by=by), sheet)
+
+
+@app.command()
+def control(
+    mask: Annotated[Path, typer.Option("--mask", help="Picture whose white pixels mark the region.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The unit edit (.json) to write.")],
+    darken: Annotated[
+        float | None, typer.Option(help="1: its light is gone (the default), 0.5: half, -1: doubled.")
+    ] = None,
+    colour: Annotated[str | None, typer.Option(help="Its mean colour becomes this, such as 0.9,0.6,0.3.")] = None,
+    size: Annotated[float | None, typer.Option(help="It grows or shrinks by this factor.")] = None,
+    few: Annotated[int | None, typer.Option(help="Refit on at most so many units (1 to 12).")] = None,
+    model: ModelOption = "demo",
+    seeds: SeedsOption = "0",
+    truncation: TruncationOption = 1.0,
+    label: ClassOption = None,
+    protect: Annotated[Path | None, typer.Option(help="Mask of what must not change.")] = None,
+    keep: Annotated[
+        list[Path] | None,
+        typer.Option("--keep", help="A mask whose colour, or an edit whose effect, stays; repeatable."),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a film strip from -1 to 1 (.png, .gif, .mp4).")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Solve a switch from a mask: the units that darken, colour or resize what is marked, kept as a unit edit."""
+    from styles.pictures import save_sweep
+    from styles.units.control import solve_control
+    from styles.units.modulate import UnitEdit
+    from styles.units.modulate import sweep as swept
+
+    loaded, w = _open(model, seeds, truncation, label, device)
+    kept = {path.name: UnitEdit.load(path) if path.suffix == ".json" else mask_of(path) for path in keep or []}
+    edit = solve_control(
+        loaded,
+        w,
+        mask_of(mask),
+        darken=darken,
+        colour=None if colour is None else numbers_of(colour),
+        size=size,
+        protect=None if protect is None else mask_of(protect),
+        keep_named=kept,
+        units=few,
+        progress=_progress("pictures"),
+    )
+    edit.save(out)
+    typer.echo(f"{edit.note}: {', '.join(f'{name} {value:g}' for name, value in edit.measured)}")
+    if few is not None:
+        for layer, channel, value in edit.units:
+            typer.echo(f"{layer + ':' + str(channel):<18}{value:+9.3f}")
+    typer.echo(f"{len(edit.units)} units written to {out}; `styles turn --edit {out}` applies it to any picture")
+    if sheet is not None:
+        steps = [-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0]
+        save_sweep(swept(loaded, w, {(u[0], u[1]): u[2] for u in edit.units}, steps, how="shift"), sheet, fps=3)
+
+
+def numbers_of(text: str) -> list[float]:
+    """ "0.9,0.6,0.3" as numbers."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"a colour looks like 0.9,0.6,0.3 (red, green, blue from 0 to 1), got {text!r}.") from None
 
 
 def _progress(what: str = "units") -> Any:
@@ -179,6 +244,9 @@ def turn(
     truncation: TruncationOption = 1.0,
     label: ClassOption = None,
     mask: MaskOption = None,
+    even: Annotated[
+        bool, typer.Option("--even", help="Switch each picture as far as a control's own pictures went.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Keep the edit as a small .json file.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -186,11 +254,13 @@ def turn(
     import torch
 
     from styles.pictures import grid, save_picture
+    from styles.units.control import even_strengths
 
     loaded, w = _open(model, seeds, truncation, label, device)
     change = _edit(unit, edit, how)
     before = loaded.synthesize(w)
-    with change.applied(loaded, mask=None if mask is None else mask_of(mask)):
+    strength = even_strengths(loaded, w, change) if even else 1.0
+    with change.applied(loaded, strength=strength, mask=None if mask is None else mask_of(mask)):
         after = loaded.synthesize(w)
     save_picture(grid(torch.cat([before, after]), columns=len(before)), out)
     if save is not None:

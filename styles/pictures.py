@@ -107,9 +107,16 @@ def _save_mp4(frames: Sequence[Tensor], path: Path, fps: float) -> None:
 
 @torch.no_grad()
 def contact_sheet(
-    model: Generator, w: Tensor, ranking: Ranking, *, count: int = 20, mask: str | None = None, columns: int = 4
+    model: Generator,
+    w: Tensor,
+    ranking: Ranking,
+    *,
+    count: int = 20,
+    mask: str | None = None,
+    columns: int = 4,
+    by: str = "score",
 ) -> Picture:
-    """The top units on one page: an image with each unit zeroed, the signed difference, and what the unit does.
+    """The top units on one page (in the order `by`): an image with each unit zeroed, the signed difference, its scores.
 
     `w` is what was ranked; the image is the one on which the top units do most. In the difference grey means
     unchanged, brighter that zeroing brightens; the strongest change of each unit spans the whole scale.
@@ -120,10 +127,10 @@ def contact_sheet(
         raise ValueError(
             f"the ranking is of {ranking.sums.shape[1]} images, w has {len(w)}; give the w that was ranked."
         )
-    image = int(ranking.score(mask)[ranking.order(mask)[:count]].sum(0).argmax())
+    image = int(ranking.score(mask)[ranking.order(mask, by=by)[:count]].sum(0).argmax())
     w = w[image : image + 1]
     base = model.synthesize(w)
-    rows = ranking.top(count, mask=mask)
+    rows = ranking.top(count, mask=mask, by=by)
     wide, high = 2 * THUMBNAIL + 8, THUMBNAIL + 34
     sheet = Image.new("RGB", (columns * wide, (1 + -(-len(rows) // columns)) * high), "white")
     draw = ImageDraw.Draw(sheet)
@@ -135,7 +142,7 @@ def contact_sheet(
             sheet.paste(picture.resize((THUMBNAIL, THUMBNAIL)), (x + k * THUMBNAIL, y))
         draw.text((x, y + THUMBNAIL + 2), f"{i + 1}. {row.layer}:{row.channel}  {row.label}", fill="black")
         sign = "=" if row.exact else "~"
-        draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  share {row.share:.2f}", fill="black")
+        draw.text((x, y + THUMBNAIL + 14), f"score {sign} {row.score:.4f}  darkens {row.darkens:+.3f}", fill="black")
     return sheet
 
 

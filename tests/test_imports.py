@@ -33,6 +33,15 @@ def test_importing_is_light(names):
     run(f"import sys, {names}\nassert not {{'gradio', 'diffusers', 'transformers', 'torch'}} & set(sys.modules)")
 
 
+def test_looking_at_an_edit_needs_no_torch(tmp_path):
+    import tiny
+
+    path = tmp_path / "e.safetensors"
+    ce.solve(tiny.tiny_model("sd1"), ce.Recipe(edits=[ce.Erase("dog")], method="uce")).save(path)
+    shown = f"import sys\nfrom concept_edit.__main__ import run\nassert run(['show', {str(path)!r}]) == 0\n"
+    run(shown + "assert not {'torch', 'transformers'} & set(sys.modules)")
+
+
 def test_the_editor_pulls_in_neither_gradio_nor_diffusers():
     run("import sys, concept_edit.edit, concept_edit.diagnose\nassert not {'gradio', 'diffusers'} & set(sys.modules)")
 

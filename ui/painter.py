@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
+from PIL.Image import DecompressionBombError as Bomb
 
 Picture = Image.Image
 _HEAD = "data:image/png;base64,"
@@ -146,7 +147,7 @@ def mark_of(value: str | None, *, largest: int) -> Picture | None:
         if not str(url).startswith(_HEAD):
             raise ValueError(wrong)
         return _decoded(b64decode(str(url)[len(_HEAD) :], validate=True), largest)
-    except (KeyError, TypeError, json.JSONDecodeError, NoBase64, RecursionError, OSError, SyntaxError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError, NoBase64, RecursionError, OSError, SyntaxError, Bomb) as error:
         raise ValueError(wrong) from error
 
 

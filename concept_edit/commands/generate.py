@@ -86,7 +86,7 @@ def strip(
     negative: Negative = None,
     batch_size: Batch = 8,
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

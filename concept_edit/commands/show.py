@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from pydantic import ValidationError
 
 import concept_edit as ce
 from concept_edit.commands.options import AsJson, Device, EditFile, ModelName, Quiet, split
 from concept_edit.commands.telling import print_json
 from concept_edit.files import replace_file
-from concept_edit.recipe import Recipe
+from concept_edit.reading.kinds import EDIT
+from concept_edit.reading.tensor_file import read_arrays
+from concept_edit.recipe import Recipe, explain
 
 if TYPE_CHECKING:
     from concept_edit.edit import Edit
@@ -26,15 +30,18 @@ def register(app: typer.Typer) -> None:
 
 def show(edit: EditFile, *, as_json: AsJson = False) -> None:
     """Show an edit file: recipe, rank, sizes, text encoder."""
-    loaded = ce.Edit.load(edit)
-    facts = facts_of(loaded, edit)
-    facts |= {"model": loaded.model, "text_encoder": loaded.fingerprint, "toolkit": loaded.toolkit}
-    facts["statistics"] = loaded.statistics is not None
+    outline, header = _read(edit)
+    facts = facts_of(outline, edit)
+    facts |= {name: header[name] for name in ("model", "text_encoder", "toolkit")}
+    facts["statistics"] = "statistics" in header
     if as_json:
-        return print_json(facts | {"recipe": json.loads(loaded.recipe.compact())})
-    typer.echo(sentence_of(loaded, edit))
-    typer.echo(f"solved on the text encoder of {loaded.model} ({loaded.fingerprint}) by version {loaded.toolkit}")
-    typer.echo(f"statistics: {'stored' if loaded.statistics else 'not stored'}\n\n{loaded.recipe.to_yaml()}", nl=False)
+        return print_json(facts | {"recipe": json.loads(outline.recipe.compact())})
+    typer.echo(sentence_of(outline, edit))
+    solved_on = f"solved on the text encoder of {header['model']} ({header['text_encoder']})"
+    typer.echo(f"{solved_on} by version {header['toolkit']}")
+    typer.echo(
+        f"statistics: {'stored' if facts['statistics'] else 'not stored'}\n\n{outline.recipe.to_yaml()}", nl=False
+    )
 
 
 def diagnose(
@@ -64,17 +71,44 @@ def schema(out: Annotated[Path | None, typer.Option("--out", "-o", help="The fil
         replace_file(out, text.encode())
 
 
-def facts_of(edit: Edit, path: Path) -> dict[str, Any]:
+class Outline(NamedTuple):
+    """What can be told of an edit without computing with it, so without waiting for torch."""
+
+    recipe: Recipe
+    streams: Mapping[str, tuple[int, int]]
+    """Stream -> width and rank."""
+    gates: Mapping[str, int]
+    """Stream -> rows that open its gate."""
+
+    @classmethod
+    def of(cls, edit: Edit) -> Outline:
+        """An edit's."""
+        streams = {name: (f.left.shape[0], f.rank) for name, f in edit.factors.items()}
+        return cls(edit.recipe, streams, {name: len(gate.thresholds) for name, gate in edit.gates.items()})
+
+
+def _read(path: Path) -> tuple[Outline, dict[str, Any]]:
+    """Outline and header of an edit file, which is checked as `Edit.load` does."""
+    arrays, header = read_arrays(path, EDIT)
+    try:
+        recipe = Recipe.model_validate(header["recipe"])
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a whole edit file ({explain(error)}); solve or fetch it again") from error
+    streams = {name: arrays[f"{name}.left"].shape for name in header["counts"]}
+    gates = {n: len(arrays[f"{n}.gate.thresholds"]) for n in streams if f"{n}.gate.thresholds" in arrays}
+    return Outline(recipe, streams, gates), header
+
+
+def facts_of(outline: Outline, path: Path) -> dict[str, Any]:
     """An edit file as plain facts."""
-    streams = {name: {"width": f.left.shape[0], "rank": f.rank} for name, f in edit.factors.items()}
-    return {"out": str(path), "bytes": path.stat().st_size, "concepts": list(edit.concepts), "streams": streams}
+    streams = {name: {"width": width, "rank": rank} for name, (width, rank) in outline.streams.items()}
+    concepts = list(outline.recipe.concepts)
+    return {"out": str(path), "bytes": path.stat().st_size, "concepts": concepts, "streams": streams}
 
 
-def sentence_of(edit: Edit, path: Path) -> str:
+def sentence_of(outline: Outline, path: Path) -> str:
     """An edit file in a line."""
-    if edit.gates:
-        ranks = ", ".join(f"{name} gate of {len(gate.thresholds)} rows" for name, gate in edit.gates.items())
-    else:
-        ranks = ", ".join(f"{name} rank {f.rank} of {f.left.shape[0]}" for name, f in edit.factors.items())
-    n = len(edit.concepts)
-    return f"{path}: {n} concept{'s' * (n != 1)}; {ranks}; {path.stat().st_size / 1000:.1f} kB"
+    ranks = [f"{name} gate of {rows} rows" for name, rows in outline.gates.items()]
+    ranks = ranks or [f"{name} rank {rank} of {width}" for name, (width, rank) in outline.streams.items()]
+    n = len(outline.recipe.concepts)
+    return f"{path}: {n} concept{'s' * (n != 1)}; {', '.join(ranks)}; {path.stat().st_size / 1000:.1f} kB"

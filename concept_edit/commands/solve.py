@@ -38,7 +38,7 @@ from concept_edit.commands.options import (
     Wordings,
     split,
 )
-from concept_edit.commands.show import facts_of, sentence_of
+from concept_edit.commands.show import Outline, facts_of, sentence_of
 from concept_edit.commands.telling import say
 from concept_edit.files import check_writable
 from concept_edit.recipe import Erase, Moderate, Recipe, Steer, pair_up, read_concepts
@@ -150,7 +150,7 @@ def steer(
     wordings: Wordings = "object",
     layers: Layers = "",
     model: ModelName = "demo",
-    device: Device = "cpu",
+    device: Device = "auto",
     out: Out = None,
     statistics: Held = False,
     strict: Strict = False,
@@ -217,10 +217,11 @@ def _solve(recipe: Recipe, work: _Work) -> None:
     edit = ce.solve_statistics(statistics)
     edit.save(work.out, statistics=work.statistics)
     seconds = {"encode": round(encoded - start, 4), "solve": round(time.perf_counter() - encoded, 4)}
-    facts = facts_of(edit, work.out) | {"seconds": seconds, "cut": dict(statistics.cut)}
+    outline = Outline.of(edit)
+    facts = facts_of(outline, work.out) | {"seconds": seconds, "cut": dict(statistics.cut)}
     facts |= {"predicted": dict(edit.predicted)} if edit.predicted else {}
     spent = f"encoded in {seconds['encode']:.2f} s, solved and written in {seconds['solve']:.2f} s"
-    lines = [sentence_of(edit, work.out), *_foretold(edit), spent]
+    lines = [sentence_of(outline, work.out), *_foretold(edit), spent]
     say(facts, "\n".join(lines), work.as_json, work.quiet)
 
 

@@ -35,7 +35,7 @@ def trace_concept(
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises on the concept.")] = 10,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers to name.")] = 1,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
-    device: ImageDevice = "cpu",
+    device: ImageDevice = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -88,10 +88,11 @@ def trace(
         if path is not None:
             check_writable(path)
     many = _facts(what, subject, limit)
-    share = my_share(None, device)
+    place = own_device(device)
+    share = my_share(None, place)
     if share.state is not None and (many is None or folder is None):
         raise ValueError("several processes share a file of facts, and meet in --folder; give both")
-    lm = ce.open_language_model(model, device=own_device(device))
+    lm = ce.open_language_model(model, device=place)
     how = {
         "kind": kind or None, "window": window, "severed": severed, "exact": exact, "samples": samples,
     }  # fmt: skip

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 from concept_edit.evaluation.rows import Row
 from concept_edit.files import replace_file
 from concept_edit.identity import digest
+from concept_edit.reading.plain import read_object
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _KEY = "concept_edit"
+_MOST = 64 << 20
+"""Bytes of the settings of a run."""
 Painter = Callable[[list[str], list[int]], "list[Image]"]
 """Prompts and seeds into pictures."""
 
@@ -56,7 +59,7 @@ class RunFolder:
                 image.load()
                 about = json.loads(getattr(image, "text", {}).get(_KEY, "null"))
                 return image.convert("RGB") if about == self._about(side, row) else None
-        except (OSError, SyntaxError, ValueError):
+        except Exception:  # Pillow's decoders raise whatever comes; a picture that cannot be read is painted again
             return None
 
     def save(self, side: str, row: Row, image: Image) -> None:
@@ -82,7 +85,7 @@ class RunFolder:
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     record = json.loads(line)
-                except json.JSONDecodeError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(record, dict):
                     yield record
@@ -96,7 +99,7 @@ class RunFolder:
         path = self.root / "run.json"
         if not path.is_file():
             return replace_file(path, json.dumps(self.settings, indent=1, ensure_ascii=False).encode())
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_object(path, most=_MOST)
         for part in sorted({*found, *self.settings}):
             mine, theirs = self.settings.get(part), found.get(part)
             if mine != theirs:

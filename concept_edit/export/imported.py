@@ -19,6 +19,7 @@ from torch import Tensor
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, dense_pair, pairs_of
 from concept_edit.export.lora import LoraOptions, WrittenLora, write_lora
+from concept_edit.export.target import DTYPES
 from concept_edit.memory.solve import Factors
 from concept_edit.models.contract import Model, Site
 from concept_edit.models.files.names import UNET_PREFIX, diffusers_name
@@ -70,6 +71,7 @@ def import_kv_dump(
     found = {site: named[site.name] for site in model.sites if site.name in named}
     if not found:
         raise ValueError(f"{path} has none of the text-side matrices of {model.name} ({model.family.title})")
+    _refuse_unfit(file, model, found)
     change = _Change(file, model, found)
     fits = {stream: _fit(change, stream, rank) for stream in model.streams if change.sites(stream)}
     residual = change.residual(fits)
@@ -79,6 +81,20 @@ def import_kv_dump(
     carried = set(found.values())
     left = tuple(name for name in file.where if name not in carried)
     return ImportedDump(Path(path), edit, ranks, residual, len(found), left, model, pairs)
+
+
+def _refuse_unfit(file: Weights, model: Model, found: Mapping[Site, str]) -> None:
+    """Refuse, by the header alone, matrices of another shape or of a kind of number that holds no weights."""
+    for site, name in found.items():
+        shape, wanted = file.shape(name), tuple(model.weights()[site.name].shape)
+        if shape != wanted:
+            raise ValueError(
+                f"{name} in {file.place} has shape {shape} and {model.name} has {wanted}: the file belongs to another "
+                "family or base"
+            )
+        if file.dtype(name) not in DTYPES.values() and file.dtype(name) != torch.float64:
+            kind = str(file.dtype(name)).removeprefix("torch.")
+            raise ValueError(f"{name} in {file.place} is stored as {kind}; expected float32, float16 or bfloat16")
 
 
 def _named(file: Weights, model: Model) -> dict[str, str]:
@@ -109,11 +125,6 @@ class _Change:
         """W and ΔW in float64, on the columns that read text."""
         weight = self.model.matrix(site.name).detach().cpu()
         new = self.file.read([self.found[site]])[self.found[site]]
-        if new.shape != weight.shape:
-            raise ValueError(
-                f"{self.found[site]} in {self.file.place} has shape {tuple(new.shape)} and {self.model.name} has "
-                f"{tuple(weight.shape)}: the file belongs to another family or base"
-            )
         delta = new.double() - weight.double()
         if not bool(delta.isfinite().all()):
             raise ValueError(f"{self.found[site]} in {self.file.place} holds NaN or infinite numbers")

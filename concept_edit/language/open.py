@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from concept_edit.demo.language import Part
+from concept_edit.demo.language import folder as embedded_folder
 from concept_edit.language.model import LanguageModel
 from concept_edit.models.placement import placement
 from concept_edit.unfinished import part_name
 
-_DEMO = Path(__file__).parent.parent / "demo" / "language"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -39,7 +40,7 @@ def open_language_model(source: Any, *, device: str = "auto", dtype: torch.dtype
         )
     name = str(source)
     folder = NAMES[name]() if name in NAMES else source
-    return _folder(folder, name, _best() if device == "auto" else device, dtype)
+    return _folder(folder, name, device, dtype)
 
 
 def _live(pair: tuple[Any, ...]) -> LanguageModel:
@@ -70,22 +71,8 @@ def _folder(source: str | os.PathLike[str], name: str, device: str, dtype: torch
     return LanguageModel(model.to(place.device, place.precision(model.dtype)), tokenizer, name=name)
 
 
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _embedded(part: str) -> Callable[[], Path]:
-    def folder() -> Path:
-        path = _DEMO / part
-        if not path.is_dir():
-            raise ValueError(
-                f"the embedded language model is missing: there is no folder {path}; install the package anew"
-            )
-        return path
-
-    return folder
+def _embedded(part: Part) -> Callable[[], Path]:
+    return lambda: embedded_folder(part)
 
 
 def _smollm2() -> Path:

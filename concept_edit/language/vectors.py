@@ -75,8 +75,10 @@ class FunctionVector:
     @contextmanager
     def added(self, lm: LanguageModel, layer: int, strength: float = 1.0) -> Iterator[None]:
         """Inside the block, `strength` times the vector is added to the output of block `layer`, at the last token of
-        each prompt. What the model says after it, token by token, is not touched again. Afterwards the model is as
-        before, to the bit. Blocks nest.
+        each text the model is given. What it says after that, token by token, is not touched again. So `complete` and
+        the probabilities of answers of one token are those of the prompt with the vector. Longer answers are part of
+        the text that is scored, and their last token but one would get it: count them by `whole_words`. Afterwards the
+        model is as before, to the bit. Blocks nest.
 
         Raises:
             ValueError: another model, no such layer, or a vector that changes nothing.

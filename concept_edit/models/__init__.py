@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x, XL, 3 and FLUX.1 behind one contract.
+"""Image models behind one contract: Stable Diffusion 1.x to 3.5, FLUX.1, and those whose encoder is a language model.
 
 `open_model` takes the embedded model, a hub id, a folder, a single file or a live pipeline. A model opened for a solve
 holds its text encoders, tokenizers and text-side matrices only; the rest is loaded when the first image is asked for.

@@ -45,7 +45,7 @@ class OpenTower:
 
     def awake(self) -> Any:
         """The encoder with all its weights in memory."""
-        return self.encoder if self.resting is None else self.resting.wake()
+        return self.resting.wake() if self.resting is not None and self.resting.asleep else self.encoder
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight by name, sorted, without the prefix that differs between transformers versions."""

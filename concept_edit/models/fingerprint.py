@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from concept_edit.models.encode import OpenTower
 
+HEARS_NO_TEXT = re.compile(r"(visual|vision_tower|vision_model|multi_modal_projector|lm_head)\b")
+"""Parts of multimodal encoders, and heads, that no row of a prompt comes from."""
 _PROBES = ("a painting of a village, in the style of Van Gogh", "")
 
 
@@ -23,10 +26,23 @@ def fingerprint(towers: Sequence[OpenTower], template: str = "") -> str:
     for tower in towers:
         for line in _tokenizer_lines(tower):
             digest.update(line.encode())
-        for name, value in tower.tensors():
+        for name, value in _hearing(tower):
             digest.update(f"{name} {tuple(value.shape)}\n".encode())
             _add(digest, value)
     return digest.hexdigest()
+
+
+def _hearing(tower: OpenTower) -> Iterable[tuple[str, Tensor]]:
+    """The weights that a prompt passes, by names that do not depend on what else the encoder's class can do."""
+    if tower.spec.kind != "asked":
+        return tower.tensors()
+    named = ((core_name(name), value) for name, value in tower.tensors() if not HEARS_NO_TEXT.search(name))
+    return sorted(named, key=lambda item: item[0])
+
+
+def core_name(name: str) -> str:
+    """A tensor's name without the wrappers that differ from one class of encoders to another."""
+    return re.sub(r"^((model|language_model|text_model|transformer)\.)+", "", name)
 
 
 def _add(digest: Any, value: Tensor) -> None:

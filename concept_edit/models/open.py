@@ -13,7 +13,8 @@ from concept_edit.models.files.single_file import open_single_file
 from concept_edit.models.files.weights_files import PICKLED
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.operators import mend_torchvision
-from concept_edit.models.placement import placement
+from concept_edit.models.placement import Placement, placement
+from concept_edit.reading.plain import one_sentence
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +30,12 @@ def open_model(
     """Open a text-to-image model for editing.
 
     `source`: "demo" (the embedded model), a hub id, a diffusers folder, a single `.safetensors` file in its family's
-    original layout, or a live diffusers pipeline (which stays on its device and in its dtype).
+    original layout (of ComfyUI's split files the denoiser's, with its text encoder in `text_encoders/` beside its own
+    folder), or a live diffusers pipeline (which stays on its device and in its dtype).
     `device`: "auto" (cuda where there is one, else mps, else cpu), "cpu", "cuda", "cuda:1" or "mps". It paints there;
     what a solve reads is encoded in float32 on the CPU, so that an edit has the same bits on every device.
     `dtype`: "float32", "float16", "bfloat16"; None keeps the file's, but opens half precision in float32 on the CPU,
-    where half is slow and less exact.
+    where half is slow and less exact (language models as encoders stay as they are: they are large).
     `companion`: a diffusers folder or hub id that has what a single file lacks: text encoders, tokenizers, autoencoder,
     or the configuration of an unusual architecture.
     Raises ValueError naming what is wrong with the source and what to do.
@@ -43,7 +45,13 @@ def open_model(
         return open_live(source)
     if not isinstance(source, str | os.PathLike):
         raise ValueError(f"{type(source).__name__} is no model; give a name, a path or a diffusers pipeline.")
-    place, path = placement(device, dtype), Path(source)
+    place = placement(device, dtype)
+    with one_sentence(source, "opened"):
+        return _opened(source, place, companion)
+
+
+def _opened(source: str | os.PathLike[str], place: Placement, companion: str | Path | None) -> OpenedModel:
+    path = Path(source)
     if str(source) == "demo":
         from concept_edit import demo
 

@@ -42,22 +42,24 @@ class Resting:
         return self._precision("")
 
     def wake(self, device: torch.device | str = "cpu") -> Any:
-        """The encoder with all its weights in memory, from now on."""
+        """The encoder with all its weights in the memory of `device`, from now on."""
         if self.asleep:
             for hook in self._hooks:
                 hook.remove()
-            shared: dict[int, list[str]] = {}
-            for name, value in weight_names(self.encoder).items():
-                shared.setdefault(id(value), []).append(name)
-            named = dict(self.encoder.named_parameters())
-            for names in self._portions():
-                for name, value in self._cast(names, device).items():
-                    weight = nn.Parameter(value, requires_grad=False)
-                    for same in shared[id(named[name])]:
-                        _put(self.encoder, same, weight)
-            self.encoder.to(device)
+            self._fill(device)
             self.asleep = False
-        return self.encoder
+        return self.encoder.to(device)
+
+    def _fill(self, device: torch.device | str) -> None:
+        names: dict[int, list[str]] = {}
+        for name, value in weight_names(self.encoder).items():
+            names.setdefault(id(value), []).append(name)
+        empty = dict(self.encoder.named_parameters())
+        for portion in self._portions():
+            for name, value in self._cast(portion, device).items():
+                weight = nn.Parameter(value, requires_grad=False)
+                for same in names[id(empty[name])]:
+                    _put(self.encoder, same, weight)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight by name, sorted without the prefix that transformers' versions differ in, some at a time."""

@@ -146,8 +146,10 @@ class OpenRoute:
         return list(caught) if alike else list(caught.split([len(rows) for rows in answer.rows]))
 
     def _place(self, module: str) -> tuple[torch.device, torch.dtype]:
+        """Norms may be kept in higher precision than what rows are given in."""
         there = [p for p in self.denoiser.get_submodule(module).parameters() if not p.is_meta]
-        return (there[0].device, there[0].dtype) if there else (self.encoder.device, self.encoder.dtype)
+        least = min(there, key=lambda p: p.dtype.itemsize, default=next(self.encoder.parameters()))
+        return least.device, least.dtype
 
     def _passed(self, rows: Tensor, modules: Sequence[str], named: dict[str, Any]) -> Tensor:
         def caught(_: Any, given: tuple[Tensor, ...]) -> None:

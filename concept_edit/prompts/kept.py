@@ -1,9 +1,9 @@
 """Corpora kept between runs: reading plain captions through SDXL's encoders takes minutes, and says the same each time.
 
 A file a corpus in the user's cache folder, `CONCEPT_EDIT_CACHE` where that is set (empty: nothing is kept). Its name is
-a hash of what the corpus depends on: text encoder, captions, and the arithmetic that read them. It carries the hash of
-its own numbers; a file that does not bear it out is as good as none. Two programs may keep the same corpus at once:
-files are renamed into place, whole.
+a hash of what the corpus depends on: text encoder, captions, and the arithmetic that read them. It carries a hash of
+that and of its own numbers; a file that does not bear it out is as good as none. Two programs may keep the same corpus
+at once: files are renamed into place, whole.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def recall(about: Mapping[str, Any], form: str) -> tuple[dict[str, Tensor], dict
         return None
     try:
         tensors, header = read_tensors(path, form)
-        if header.pop("sha256", "") != _sum(tensors, header):
+        if header.pop("sha256", "") != _sum(about, tensors, header):
             return None
         os.utime(path)
     except (OSError, ValueError, RecursionError):
@@ -59,7 +59,7 @@ def keep(about: Mapping[str, Any], tensors: Mapping[str, Tensor], header: Mappin
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, tensors, {**header, "sha256": _sum(tensors, header)})
+        write_tensors(path, tensors, {**header, "sha256": _sum(about, tensors, header)})
         _bound(path)
     except OSError:
         return
@@ -70,8 +70,10 @@ def _path(about: Mapping[str, Any]) -> Path | None:
     return None if folder is None else folder / f"corpus-{digest(dict(about))[:32]}.safetensors"
 
 
-def _sum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    return digest({"header": dict(header), "tensors": {name: tensor_digest(value) for name, value in tensors.items()}})
+def _sum(about: Mapping[str, Any], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """What a file must bear out: its numbers, its header, and that they are about this."""
+    numbers = {name: tensor_digest(value) for name, value in tensors.items()}
+    return digest({"about": dict(about), "header": dict(header), "tensors": numbers})
 
 
 def _bound(newest: Path) -> None:

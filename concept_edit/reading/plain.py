@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,24 @@ def sentence(error: object) -> str:
     """Another library's complaint on one line, cut at 300 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= _SENTENCE else text[: _SENTENCE - 3] + "..."
+
+
+@contextmanager
+def one_sentence(name: object, what: str) -> Iterator[None]:
+    """Other libraries raise what they like on a damaged file; here it becomes a ValueError of one line.
+
+    Raises:
+        ValueError: whatever the block raised; '`name` cannot be `what` (...)'.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if len(str(error).splitlines()) == 1:
+            raise
+        raise ValueError(f"{name} cannot be {what} ({sentence(error)})") from error
+    except Exception as error:
+        told = f"{name} cannot be {what} ({type(error).__name__}: {sentence(error)}); is it whole?"
+        raise ValueError(told) from error
 
 
 def read_bytes(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> bytes:
@@ -62,8 +82,9 @@ def read_text(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> str:
         raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
-def parse_json(text: str | bytes, name: str, *, most: int = MOST_BYTES) -> Any:
-    """The value of a JSON text; `name` is how messages call it.
+def parse_json(text: str | bytes, name: str, *, most: int = MOST_BYTES, finite: bool = True) -> Any:
+    """The value of a JSON text; `name` is how messages call it. `finite` False lets pass what Python's writer makes of
+    infinite numbers.
 
     Raises:
         ValueError: too long, too deep, not JSON, NaN or infinite numbers.
@@ -71,7 +92,7 @@ def parse_json(text: str | bytes, name: str, *, most: int = MOST_BYTES) -> Any:
     if len(text) > most:
         raise ValueError(f"{name} is longer than {most >> 20} MB, which no such file needs; it was not read")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant if finite else None)
     except RecursionError:
         raise ValueError(f"{name} is nested more than {DEEPEST} levels deep; refused") from None
     except ValueError as error:
@@ -83,14 +104,14 @@ def parse_json(text: str | bytes, name: str, *, most: int = MOST_BYTES) -> Any:
     return value
 
 
-def read_object(path: str | os.PathLike[str], *, most: int = MOST_BYTES) -> dict[str, Any]:
+def read_object(path: str | os.PathLike[str], *, most: int = MOST_BYTES, finite: bool = True) -> dict[str, Any]:
     """The JSON object that a file holds.
 
     Raises:
         ValueError: as `read_bytes` and `parse_json`, or another value than an object.
         OSError: there is no such file, or it cannot be read.
     """
-    found = parse_json(read_bytes(path, most=most), str(path), most=most)
+    found = parse_json(read_bytes(path, most=most), str(path), most=most, finite=finite)
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds no JSON object but {short(found)}; write or fetch it again")
     return found
@@ -103,6 +124,22 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def object_of(path: str | os.PathLike[str], form: str, what: str, *, most: int = 256 << 20) -> dict[str, Any]:
+    """The JSON object of a file of the format `form`, without its format; `what` is how messages call it.
+
+    Raises:
+        ValueError: too large, too deep, not JSON, or of another format.
+        OSError: there is no such file, or it cannot be read.
+    """
+    try:
+        found = read_object(path, most=most, finite=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no {what} ({form} was expected): {error}") from None
+    if found.pop("format", None) != form:
+        raise ValueError(f"{path} is no {what} ({form} was expected)")
+    return found
 
 
 def _refuse_constant(name: str) -> float:

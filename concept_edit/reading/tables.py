@@ -37,8 +37,10 @@ class Want(NamedTuple):
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+def opened(path: str | os.PathLike[str], framework: str = "pt") -> Iterator[Any]:
     """`safe_open` of a file whose header is not too large, with its complaints as ValueError.
+
+    `framework`: `pt` for torch's tensors, `np` for numpy's arrays, which need no torch.
 
     Raises:
         ValueError: a header over 16 MB, a truncated or foreign file.
@@ -48,7 +50,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
     _refuse_large_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             yield file
     except SafetensorError as error:
         told = sentence(error)

@@ -30,11 +30,20 @@ def read_tensors(path: str | os.PathLike[str], expected: str) -> tuple[dict[str,
             that are missing, too many, of another dtype or shape, NaN; the message names the file.
         OSError: the file cannot be read.
     """
+    return _read(path, expected, "pt")
+
+
+def read_arrays(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`read_tensors` as numpy's arrays: the same checks, for programs that only look and need not wait for torch."""
+    return _read(path, expected, "np")
+
+
+def _read(path: str | os.PathLike[str], expected: str, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if Path(path).suffix.lower() in _PICKLES:
         raise ValueError(f"{path} is a pickle, which can run code and is not read; convert it to .safetensors")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    with opened(path) as file:
+    with opened(path, framework) as file:
         header = header_of(file, KEY, str(path))
         found = header.get("format") if isinstance(header, dict) else None
         if found != expected:
@@ -67,7 +76,16 @@ def _checked(file: Any, header: dict[str, Any], kind: Kind | None) -> dict[str, 
     lengths = check(table, kind.wanted(asked, table.keys()))
     tensors = {name: file.get_tensor(name) for name in table}
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not _finite(tensor):
             raise ValueError(f"the tensor {short(name)} holds NaN or infinite numbers")
     kind.agree(asked, tensors, lengths)
     return tensors
+
+
+def _finite(tensor: Any) -> bool:
+    """Whether a tensor of torch or an array of numpy holds finite numbers alone."""
+    if hasattr(tensor, "isfinite"):
+        return not tensor.is_floating_point() or bool(tensor.isfinite().all())
+    import numpy
+
+    return tensor.dtype.kind != "f" or bool(numpy.isfinite(tensor).all())

@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.sites import find_structure
 from concept_edit.language.tokens import place_of
 from concept_edit.search.hooks import Change, Place, Recording, changed, recorded
 from concept_edit.search.restore import KINDS, How, Kind
 from concept_edit.search.roles import roles_of
-from concept_edit.search.tracing import Settings, Traced
+from concept_edit.search.tracing import Asked, Settings, Traced
 
 _ROUNDING = 1e-5
 _PADS = 8
@@ -32,30 +33,30 @@ class _Encoder:
     """One CLIP tower with its sites."""
 
     model: Any
-    spec: Any
+    hidden: int | None
+    """Which hidden state the denoiser is given; None or -1: the last, after the final norm."""
     sites: dict[tuple[str, int], Place]
     layers: int
     embedding: Place
 
     def says(self, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts tokens d_text"]:
         """The rows that the denoiser is given."""
-        if self.spec.hidden in (None, -1):
+        if self.hidden in (None, -1):
             return self.model(input_ids=ids).last_hidden_state
-        return self.model(input_ids=ids, output_hidden_states=True).hidden_states[self.spec.hidden]
+        return self.model(input_ids=ids, output_hidden_states=True).hidden_states[self.hidden]
 
 
-def trace_encoder(model: Any, prompt: str, subject: str, instead: str, settings: Settings) -> Traced:
-    """Trace the first CLIP tower of an opened image model.
+def trace_encoder(opened: Any, asked: Asked, settings: Settings) -> Traced:
+    """Trace the first CLIP tower of an opened image model, or the tower that `open_text_encoder` opened.
 
     Raises:
         ValueError: a model without CLIP, a subject that does not stand in the prompt, or a change that changes nothing.
     """
-    held = next((tower for tower in model.towers if tower.spec.kind.startswith("clip")), None)
-    if held is None:
-        raise ValueError(f"{model.name} has no CLIP text encoder, and other encoders cannot be traced yet")
-    ids, columns, subject_columns = _tokens(held.tokenizer, prompt, subject)
-    encoder = _opened(held, ids)
-    corrupt = _corruption(encoder, held.tokenizer, ids, subject_columns, instead, settings)
+    model, tokenizer, hidden = _tower(opened)
+    ids, columns, subject_columns = _tokens(tokenizer, asked.prompt, asked.subject)
+    ids = ids.to(next(model.parameters()).device)
+    encoder, instead = _opened(model, hidden, ids), asked.instead
+    corrupt = _corruption(encoder, tokenizer, ids, subject_columns, instead, settings)
     places = [encoder.sites[kind, n] for kind in KINDS for n in range(encoder.layers)]
     with torch.no_grad():
         with recorded(encoder.model, places) as clean:
@@ -67,10 +68,20 @@ def trace_encoder(model: Any, prompt: str, subject: str, instead: str, settings:
         for kind in settings.kinds:
             how = settings.how(kind, encoder.layers)
             effects[kind] = _restored(encoder, ids, columns, how, corrupt, clean, base, wanted, lost)
-    shown = tuple(held.tokenizer.convert_ids_to_tokens(ids[0, :columns].tolist()))
+    shown = tuple(tokenizer.convert_ids_to_tokens(ids[0, :columns].tolist()))
     roles = roles_of(columns, subject_columns)
     exact = {kind: torch.ones_like(table, dtype=torch.bool) for kind, table in effects.items()}
     return Traced(tuple(token.replace("</w>", "") for token in shown), roles, "", True, 1.0, 0.0, effects, exact, {})
+
+
+def _tower(opened: Any) -> tuple[Any, Any, int | None]:
+    """Encoder, tokenizer, and the hidden state that the denoiser is given."""
+    if isinstance(opened, TextEncoder):
+        return opened.model, opened.tokenizer, None
+    held = next((tower for tower in opened.towers if tower.spec.kind.startswith("clip")), None)
+    if held is None:
+        raise ValueError(f"{opened.name} has no CLIP text encoder, and other encoders cannot be traced")
+    return held.encoder, held.tokenizer, held.spec.hidden
 
 
 def _tokens(tokenizer: Any, prompt: str, subject: str) -> tuple[Tensor, int, tuple[int, ...]]:
@@ -88,14 +99,12 @@ def _tokens(tokenizer: Any, prompt: str, subject: str) -> tuple[Tensor, int, tup
     return torch.tensor([row + [tokenizer.pad_token_id] * pads]), len(row), columns
 
 
-def _opened(held: Any, ids: Tensor) -> _Encoder:
-    model = held.encoder
-    device = next(model.parameters()).device
-    found = find_structure(model, lambda: model(input_ids=ids.to(device)))
+def _opened(model: Any, hidden: int | None, ids: Tensor) -> _Encoder:
+    found = find_structure(model, lambda: model(input_ids=ids))
     sites: dict[tuple[str, int], Place] = {
         (site.kind, site.layer): Place(site.module, site.side) for site in found.sites
     }
-    return _Encoder(model, held.spec, sites, found.layers, Place(found.embedding))
+    return _Encoder(model, hidden, sites, found.layers, Place(found.embedding))
 
 
 def _corruption(

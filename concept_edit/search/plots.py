@@ -30,7 +30,7 @@ def figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, lis
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("plots need matplotlib: pip install matplotlib") from None
+        raise ValueError("plots need matplotlib: pip install 'concept-edit[plots]'") from None
     made = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(made)
     return made, list(np.ravel(made.subplots(rows, columns, squeeze=False)))
@@ -137,7 +137,7 @@ def plot_squares(
     axis.set_xlabel("layer")
     axis.set_ylabel("head")
     axis.set_title(title, fontsize=10)
-    made.colorbar(image, ax=axis, fraction=0.04, pad=0.02, label="probability of the answer gained")
+    made.colorbar(image, ax=axis, shrink=0.75, pad=0.02, label="probability of the answer gained")
     write_figure(made, path)
 
 

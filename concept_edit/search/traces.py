@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from concept_edit.files import replace_file
+from concept_edit.language.encoder import TextEncoder
+from concept_edit.reading.plain import object_of, one_sentence
 from concept_edit.search.averages import collected, kept_row
 from concept_edit.search.restore import KINDS, Kind
 from concept_edit.search.roles import ROLES
@@ -115,17 +116,13 @@ class Trace:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: another file.
+            ValueError: another file, or a damaged one.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError:
-            data = None
-        if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
-            raise ValueError(f"{path} is no trace ({_FORMAT} was expected)")
-        for name in ("effects", "low", "high", "exact"):
-            data[name] = {kind: _tensor(rows, name == "exact") for kind, rows in data[name].items()}
-        return cls(**data | {"rows": tuple(data["rows"]), "roles": tuple(data["roles"])})
+        data = object_of(path, _FORMAT, "trace")
+        with one_sentence(path, "read as a trace"):
+            for name in ("effects", "low", "high", "exact"):
+                data[name] = {kind: _tensor(rows, name == "exact") for kind, rows in data[name].items()}
+            return cls(**data | {"rows": tuple(data["rows"]), "roles": tuple(data["roles"])})
 
     def _why(self, layers: range, value: float) -> str:
         lost = self.clean - self.corrupted
@@ -190,7 +187,7 @@ def trace(
     """
     kinds = KINDS if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
     settings = Settings(kinds, window, samples, noise, severed, exact, seed)
-    if hasattr(lm, "towers"):
+    if hasattr(lm, "towers") or isinstance(lm, TextEncoder):
         return _of_encoder(lm, fact, subject, instead, settings)
     if not hasattr(lm, "subject_rows"):
         raise ValueError(f"{type(lm).__name__} cannot be traced; give what open_language_model or open_model opened")
@@ -241,15 +238,16 @@ def _single(lm: LanguageModel, asked: Asked, settings: Settings) -> Trace:
     )
 
 
-def _of_encoder(model: Any, prompt: Any, subject: str, instead: str, settings: Settings) -> Trace:
+def _of_encoder(model: Any, fact: Any, subject: str, instead: str, settings: Settings) -> Trace:
     """Of an image model: its text encoder, judged by the rows that the denoiser is given."""
     from concept_edit.search.encoder_traces import trace_encoder
 
-    if not isinstance(prompt, str) or not subject:
-        raise ValueError("an image model is traced on one prompt with its subject, as in subject='Van Gogh'")
+    if isinstance(fact, Sequence) and not (isinstance(fact, str) and subject):
+        raise ValueError("a text encoder is traced on one fact, or one prompt with its subject, as in subject='a dog'")
+    asked = _asked(fact, subject, "", instead)
     if settings.exact is not None:
         raise ValueError("text encoders are small: every cell is computed, and exact chooses nothing there")
-    found = trace_encoder(model, prompt, subject, instead, settings)
+    found = trace_encoder(model, asked, settings)
     layers = next(iter(found.effects.values())).shape[1]
     return Trace(
         model=model.name,
@@ -259,7 +257,7 @@ def _of_encoder(model: Any, prompt: Any, subject: str, instead: str, settings: S
         clean=found.clean,
         corrupted=found.corrupted,
         windows={kind: settings.how(kind, layers).window for kind in settings.kinds},
-        title=f"{prompt}: {subject}" + (f" instead of {instead}" if instead else ""),
+        title=f"{asked.prompt}: {asked.subject}" + (f" into {instead}" if instead else ""),
         exact=found.exact,
         severed=settings.severed or "",
         measure="share of what the text encoder says",

@@ -20,6 +20,7 @@ from torch import Tensor
 from styles.files import whole
 from styles.generator import Generator, StyleEdit, refuse_nan
 from styles.layers import Noise
+from styles.units.natural import affine_rows, moments
 
 Unit = tuple[str, int]
 Value = float | Sequence[float] | Tensor
@@ -54,24 +55,14 @@ def style_statistics(
     """
     if samples < 2:
         raise ValueError(f"samples must be at least 2, got {samples}.")
-    random = torch.Generator().manual_seed(seed)
-    total = torch.zeros(model.config.w_dim, dtype=torch.float64)
-    squares = torch.zeros(model.config.w_dim, model.config.w_dim, dtype=torch.float64)
-    for start in range(0, samples, batch):
-        z = torch.randn(min(batch, samples - start), model.config.z_dim, generator=random)
-        classes = torch.randint(model.config.c_dim, (len(z),), generator=random) if model.config.c_dim else None
-        w = model.map(z, truncation=truncation, class_labels=classes)[:, 0].double().cpu()
-        total, squares = total + w.sum(0), squares + w.T @ w
-    mean = total / samples
-    covariance = (squares - samples * torch.outer(mean, mean)) / (samples - 1)
+    mean, covariance = moments(model, samples, truncation=truncation, seed=seed, batch=batch)
     means = model.styles(mean[None].float())
     sigma = {name: _sigma(model, name, covariance) for name in means}
     return Statistics({name: value[0].cpu() for name, value in means.items()}, sigma, samples)
 
 
 def _sigma(model: Generator, name: str, covariance: Tensor) -> Tensor:
-    affine = model.module(name).affine
-    rows = affine.weight.detach().double().cpu() * (affine.lr / math.sqrt(affine.weight.shape[1]))
+    rows = affine_rows(model, name)
     return torch.einsum("ci,ij,cj->c", rows, covariance, rows).clamp_min(0).sqrt().float()
 
 
@@ -255,20 +246,35 @@ class UnitEdit:
     how: How = "set"
     mode: Literal["style", "feature"] = "style"
     note: str = ""
+    measured: tuple[tuple[str, float], ...] = ()
+    """(name, number): what the edit was measured to do where it was made."""
+
+    def shifts(self, model: Generator) -> dict[str, Float[Tensor, " channels"]]:
+        """What the edit adds to every unit, layer by layer; ValueError for an edit that does something else."""
+        if self.how != "shift":
+            raise ValueError(
+                f"only an edit that shifts units can be taken for a direction; this one does {self.how!r}."
+            )
+        found = {layer.name: torch.zeros(layer.channels) for layer in model.layers}
+        for name, channel, value in self.units:
+            layer, at = check_unit(model, (name, channel))
+            found[layer][at] += value
+        return found
 
     @contextlib.contextmanager
     def applied(
         self,
         model: Generator,
         *,
-        strength: float = 1.0,
+        strength: float | Sequence[float] | Tensor = 1.0,
         mask: Tensor | None = None,
         statistics: Statistics | None = None,
     ) -> Iterator[Generator]:
-        """`turned` with the stored values; `strength` multiplies them (shift and sigma edits only)."""
-        if strength != 1.0 and self.how not in ("shift", "sigma"):
+        """`turned` with the stored values; `strength` (one, or one per image) multiplies shift and sigma edits."""
+        factor = torch.as_tensor(strength, dtype=torch.float64).detach().cpu().reshape(-1)
+        if self.how not in ("shift", "sigma") and bool((factor != 1).any()):
             raise ValueError(f"strength needs an edit that shifts units; this one does {self.how!r}.")
-        values: dict[Unit, Value] = {(layer, channel): value * strength for layer, channel, value in self.units}
+        values: dict[Unit, Value] = {(layer, channel): value * factor for layer, channel, value in self.units}
         if self.how == "sigma" and statistics is None:
             statistics = style_statistics(model)
         with turned(model, values, how=self.how, mask=mask, mode=self.mode, statistics=statistics):
@@ -277,7 +283,10 @@ class UnitEdit:
     def save(self, path: str | Path) -> None:
         """Write the JSON file."""
         rows = [{"layer": layer, "channel": channel, "value": value} for layer, channel, value in self.units]
-        content = {"format": EDIT_FORMAT, "how": self.how, "mode": self.mode, "note": self.note, "units": rows}
+        content: dict[str, object] = {"format": EDIT_FORMAT, "how": self.how, "mode": self.mode, "note": self.note}
+        if self.measured:
+            content["measured"] = dict(self.measured)
+        content["units"] = rows
         target = Path(path)
         with whole(target) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -300,4 +309,5 @@ class UnitEdit:
         rows = tuple((str(row["layer"]), int(row["channel"]), float(row["value"])) for row in content["units"])
         if not rows or not all(math.isfinite(value) for _, _, value in rows):
             raise ValueError("the unit edit holds no units, or values that are no numbers.")
-        return cls(rows, content["how"], content["mode"], str(content.get("note", "")))
+        told = tuple((str(name), float(value)) for name, value in dict(content.get("measured", {})).items())
+        return cls(rows, content["how"], content["mode"], str(content.get("note", "")), told)

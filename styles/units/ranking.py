@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 LABELS = ("light", "warmth", "shape")
-SCORES = ("score", "in_sum", "in_mean", "out_mean", "share", "contrast", "d_luma", "d_warmth")
+SCORES = ("score", "in_sum", "in_mean", "out_mean", "share", "contrast", "d_luma", "d_warmth", "darkens")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Row:
     """Signed mean change of luminance inside the mask: negative for a unit that gives light."""
     d_warmth: float
     """Signed mean change of (red + green) / 2 - blue inside the mask."""
+    darkens: float
+    """"Darkens the mask, leaves the rest": how much darker the mask gets, less the mean |change| of a pixel outside."""
     label: str
     """"light" or "warmth" when the change inside an image's mask has one sign, else "shape" (it moves or resizes)."""
     consistency: float
@@ -119,6 +121,10 @@ class Ranking:
         at = self._mask(mask)
         return self.sums[..., 2 * len(self.masks) + 2 + at] / self.areas[:, at]
 
+    def darkens(self, mask: str | None = None) -> Float[Tensor, "units images"]:
+        """-d_luma - out_mean: high for a unit whose zeroing darkens the mask and leaves the rest."""
+        return -self.d_luma(mask) - self.out_mean(mask)
+
     def consistency(self, mask: str | None = None) -> Float[Tensor, " units"]:
         """mean / (mean + standard deviation) of |score| over the images."""
         score = self.score(mask)
@@ -159,7 +165,8 @@ class Ranking:
     ) -> list[Row]:
         """The first rows for a mask (the first mask when none is named), perhaps only those of one label.
 
-        `by` orders them by another score of the row: what dims or warms the region is found best by d_luma, d_warmth.
+        `by` orders them by another score of the row: what dims or warms the region is found best by d_luma, d_warmth,
+        what dims it and leaves the rest by darkens.
         """
         if label is not None and label not in LABELS:
             raise ValueError(f"label must be one of {', '.join(LABELS)}, got {label!r}.")
@@ -174,7 +181,7 @@ class Ranking:
     def _rows(self, chosen: list[int], mask: str | None, labels: list[str]) -> list[Row]:
         makers = {
             "score": self.score, "in_mean": self.in_mean, "out_mean": self.out_mean, "share": self.share,
-            "contrast": self.contrast, "d_luma": self.d_luma, "d_warmth": self.d_warmth,
+            "contrast": self.contrast, "d_luma": self.d_luma, "d_warmth": self.d_warmth, "darkens": self.darkens,
         }  # fmt: skip
         columns = {name: make(mask)[chosen].mean(1).tolist() for name, make in makers.items()}
         columns["consistency"] = self.consistency(mask)[chosen].tolist()

@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     tuned = {name: 1.01 * value if name.startswith("model.") else value for name, value in state.items()}
     save_file(tuned, root / "second.safetensors")
     save_file(original_state(other, FAMILIES["sd1"]), root / "foreign.safetensors")
-    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("cat")])
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art"), ce.Erase("cat")], method="uce")
     ce.solve(ce.open_model(root / "folder"), recipe).save(root / "edit.safetensors")
     return root
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import concept_edit as ce
+from concept_edit.language.encoder import open_text_encoder
 from concept_edit.language.facts import Fact
 from concept_edit.search.roles import ROLES, by_role, roles_of
-from concept_edit.search.traces import Trace, trace
+from concept_edit.search.traces import Trace, prepare, trace
 from concept_edit.search.tracing import spearman
 from tests.language.models import opened
 
@@ -94,6 +95,15 @@ def test_many_facts_are_averaged_with_intervals_and_gone_on_with(tmp_path, monke
     assert torch.equal(again.effects["hidden"], whole.effects["hidden"])
     with pytest.raises(TypeError):
         trace(lm, facts, samples=3, kind="hidden", folder=tmp_path)
+
+
+def test_shares_of_several_processes_meet_in_a_folder(tmp_path, monkeypatch):
+    lm, facts = opened(), facts_of()
+    alone = trace(lm, facts, samples=2, kind="mlp")
+    for share in (facts[::2], facts[1::2]):
+        prepare(lm, facts, share, folder=tmp_path, samples=2, kind=["mlp"])
+    monkeypatch.setattr("concept_edit.search.averages.trace_one", None)
+    assert torch.equal(trace(lm, facts, samples=2, kind="mlp", folder=tmp_path).effects["mlp"], alone.effects["mlp"])
 
 
 def test_facts_the_model_does_not_know_are_left_out():
@@ -183,6 +193,9 @@ def test_a_text_encoder_is_traced_by_what_the_denoiser_hears():
     swapped = ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="art", kind="hidden")
     assert not torch.equal(swapped.effects["hidden"], effects)
     assert len(found.layers(2)) == 2
+    encoder = open_text_encoder(model)
+    same = ce.trace(encoder, Fact("Van Gogh", "a painting by {}", "Monet"), samples=2, kind=["hidden", "mlp"])
+    assert torch.equal(same.effects["hidden"], effects), "the demo's denoiser is given the last state"
     with pytest.raises(ValueError, match="changed nothing"):
         ce.trace(model, "a painting by Van Gogh", subject="Van Gogh", instead="Van Gogh", kind="hidden")
     with pytest.raises(ValueError, match="one prompt with its subject"):

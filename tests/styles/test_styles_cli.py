@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from planted import tiny
+from planted import LAMP, planted, tiny
 
 import styles
 from styles.__main__ import main, unit_of
@@ -80,6 +80,32 @@ def test_turn_and_sweep(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     assert np.array_equal(strip[:, 64:96], pixels[:32])
 
 
+def test_control(monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a planted lamp: switch and few units as files that `turn` applies; the strip is the picture in its middle."""
+    model = planted()
+    styles.save_generator(model, folder / "lamp.safetensors")
+    seed = next(s for s in range(40) if float(model.styles(model.map(model.sample_z([s])))["b16.torgb"][0, LAMP]) > 1.3)
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[4:8, 8:12] = 255
+    Image.fromarray(mask).save(folder / "lamp.png")
+    common = ("-m", "lamp.safetensors", "-s", str(seed))
+    words = ("control", *common, "--mask", "lamp.png", "-o", "off.json", "--sheet", "strip.png")
+    assert run(monkeypatch, folder, *words) == 0
+    assert "reached" in capsys.readouterr().out
+    assert run(monkeypatch, folder, "turn", *common, "--edit", "off.json", "-o", "t.png") == 0
+    assert run(monkeypatch, folder, "turn", *common, "--edit", "off.json", "--even", "-o", "even.png") == 0
+    assert run(monkeypatch, folder, "turn", *common, "-u", "b16.conv1:3=1", "--even", "-o", "no.png") == 2
+    assert "does not tell where it ends" in capsys.readouterr().err
+    strip, pair = (np.array(Image.open(folder / name)).astype(int) for name in ("strip.png", "t.png"))
+    assert strip.shape == (16, 7 * 16, 3)
+    assert np.array_equal(strip[:, 32:48], pair[:16])
+    assert np.array_equal(strip[:, 96:], pair[16:])
+    assert run(monkeypatch, folder, *words[:-4], "-o", "one.json", "--few", "1", "--keep", "off.json") == 2
+    assert "cannot make the region darker" in capsys.readouterr().err
+    assert run(monkeypatch, folder, *words[:-4], "-o", "one.json", "--few", "1") == 0
+    assert [unit[:2] for unit in styles.UnitEdit.load(folder / "one.json").units] == [("b16.torgb", LAMP)]
+
+
 def test_convert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     assert run(monkeypatch, folder, "convert", "g.safetensors", "half.safetensors", "--half") == 0
     half = styles.load_generator(folder / "half.safetensors")
@@ -88,6 +114,12 @@ def test_convert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "empty mask": (("rank", "--mask", "empty.png", "-o", "r.csv"), "is empty"),
+    "control of nothing": (("control", "--mask", "empty.png", "-o", "e.json"), "is empty"),
+    "control of two things": (
+        ("control", "--mask", "mask.png", "-o", "e.json", "--darken", "1", "--size", "2"),
+        "one thing at a time",
+    ),
+    "colour": (("control", "--mask", "mask.png", "-o", "e.json", "--colour", "red"), "a colour looks like"),
     "no mask file": (("rank", "--mask", "nowhere.png", "-o", "r.csv"), "nowhere.png"),
     "no picture": (("rank", "--mask", "g.safetensors", "-o", "r.csv"), "cannot identify"),
     "layer": (("turn", "-u", "b99.conv1:3=1", "-o", "t.png"), "no layer 'b99.conv1'"),

@@ -229,7 +229,7 @@ def test_everything_is_opened_on_one_thread_whoever_asks(monkeypatch):
         time.sleep(0.05)
         return Model()
 
-    def generator(source):
+    def generator(source, device):
         threads.append(threading.get_ident())
         return torch.nn.Linear(1, 1)
 

@@ -32,7 +32,7 @@ def open_asked(
     names = list(readers_of(family, weights.where))
     dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
     matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
-    shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **_absent(family)})
+    shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **absent(family)})
     denoiser = first_modules(family, config, weights, place, dtype)
     return OpenedModel(
         name,
@@ -53,7 +53,7 @@ def _frozen(shell: Any, name: str) -> Any:
     return encoder.eval().requires_grad_(False)
 
 
-def _absent(family: Family) -> dict[str, None]:
+def absent(family: Family) -> dict[str, None]:
     """The parts that a prompt does not pass."""
     import inspect
 
@@ -107,5 +107,6 @@ def first_modules(
     for name, value in weights.read(needed).items():
         if value.shape != denoiser.get_parameter(name).shape:
             raise ValueError(f"{name} in {weights.place} has the shape {tuple(value.shape)}; is it another model's?")
-        set_module_tensor_to_device(denoiser, name, place.device, value.to(dtype))
+        exact = any(part in (getattr(denoiser, "_keep_in_fp32_modules", None) or ()) for part in name.split("."))
+        set_module_tensor_to_device(denoiser, name, place.device, value.to(torch.float32 if exact else dtype))
     return denoiser.eval()

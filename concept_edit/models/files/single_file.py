@@ -15,10 +15,11 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import FAMILIES, Family, Tower, readers_of
-from concept_edit.models.files.folder import encoder_config, generation_in, settled, tokenizer_in, tower_in
+from concept_edit.models.files.folder import encoder_config, generation_in, painter, settled, tokenizer_in, tower_in
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.files.names import diffusers_name, layers_per_level
+from concept_edit.models.files.split import open_split, split_rows
 from concept_edit.models.files.text_weights import StoredText, build, clip_config, t5_config
 from concept_edit.models.files.tokenizers import clip_tokenizer
 from concept_edit.models.files.weights_files import Weights, one_file
@@ -27,6 +28,7 @@ from concept_edit.models.opened import OpenedModel, Origin
 from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.resting import Resting
+from concept_edit.reading.plain import sentence
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class _File:
 def open_single_file(path: Path, place: Placement, *, companion: Path | None = None) -> OpenedModel:
     """Open one original-layout file. `companion`: a diffusers folder that holds what the file lacks."""
     weights = one_file(path)
+    if rows := split_rows(weights.where):
+        return open_split(path, rows, place, companion=companion)
     layout = layout_of(weights)
     file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
     stored = text_side(file.family, layout.naming, weights)
@@ -61,8 +65,9 @@ def open_single_file(path: Path, place: Placement, *, companion: Path | None = N
     layers = layers_per_level(weights.where)
     defaults = {} if companion is None else generation_in(companion)
     return OpenedModel(
-        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults
-    )
+        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults,
+        channels=_channels(file),
+    )  # fmt: skip
 
 
 def text_side(family: Family, naming: str, weights: Weights) -> dict[str, str]:
@@ -88,8 +93,8 @@ def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
     tokenizer = _tokenizer(file, spec)
     try:
         resting = _built(file, spec, prefix, tokenizer, dtype)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {error}") from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"The {spec.encoder} in {file.path} cannot be opened: {sentence(error)}") from error
     return settled(OpenTower(spec, resting.encoder, tokenizer, resting), file.place)
 
 
@@ -160,9 +165,16 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
     given |= {tower.spec.tokenizer: tower.tokenizer for tower in towers}
     if not any(name.startswith(("first_stage_model.", "vae.")) for name in file.weights.where):
         given["vae"] = _vae(file, dtype)
+    channels = _channels(file)
+    kind = painter(file.family, channels)
     try:
         with quiet():
-            pipeline = getattr(diffusers, file.family.pipeline).from_single_file(
+            if kind != file.family.pipeline and channels is not None:
+                given[file.family.denoiser] = getattr(diffusers, file.family.denoiser_class).from_single_file(
+                    str(file.path), config=str(config), subfolder=file.family.denoiser, local_files_only=True,
+                    dtype=dtype, in_channels=channels[0],
+                )  # fmt: skip
+            pipeline = getattr(diffusers, kind).from_single_file(
                 str(file.path), config=str(config), local_files_only=True, dtype=dtype, **given
             )
     except (SingleFileComponentError, RuntimeError, KeyError, ValueError) as error:
@@ -171,6 +183,21 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
             "architecture give companion=, a diffusers folder with its configuration"
         ) from error
     return pipeline.to(file.place.device)
+
+
+_ENDS = {
+    "unet": ("input_blocks.0.0.weight", "out.2.weight"),
+    "flux": ("img_in.weight", "final_layer.linear.weight"),
+}
+"""The first and the last matrix of a denoiser, by naming."""
+
+
+def _channels(file: _File) -> tuple[int, int] | None:
+    """Channels the denoiser takes and gives; None where the file does not say."""
+    first, last = (file.prefix + name for name in _ENDS.get(file.layout.naming, ("", "")))
+    if first not in file.weights.where or last not in file.weights.where:
+        return None
+    return file.weights.shape(first)[1], file.weights.shape(last)[0]
 
 
 def _describes(file: _File) -> bool:

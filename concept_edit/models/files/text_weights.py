@@ -112,7 +112,7 @@ def clip_config(state: Mapping[str, Tensor], act: str, tokenizer: Any) -> Any:
         hidden_size=width,
         intermediate_size=state["encoder.layers.0.mlp.fc1.weight"].shape[0],
         projection_dim=width if projection is None else projection.shape[0],
-        num_hidden_layers=1 + max(_layer(name) for name in state),
+        num_hidden_layers=len({_layer(name) for name in state} - {-1}),
         num_attention_heads=max(1, width // 64),
         max_position_embeddings=state["embeddings.position_embedding.weight"].shape[0],
         hidden_act=act,

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from concept_edit.reading.plain import read_object
+from concept_edit.reading.tables import opened as bounded
 
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool,
@@ -38,11 +40,8 @@ def opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is a pickled file, which can run code when read: refused; {HOW_TO_CONVERT}.")
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}); fetch it again.") from error
+    with bounded(path) as file:
+        yield file
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,9 @@ def _check_index(folder: Path, where: Mapping[str, Path]) -> None:
     """A sharded part names its tensors in an index; a missing shard is named."""
     variants = {variant_of(path) for path in where.values()}
     for index in folder.glob("*.safetensors.index*.json"):
-        listed = json.loads(index.read_text("utf-8"))["weight_map"]
+        listed = read_object(index).get("weight_map")
+        if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+            raise ValueError(f"{index} has no weight_map of tensors to files; fetch it again.")
         ours = {variant_of(Path(name)) for name in listed.values()} == variants
         missing = [name for name in listed if name not in where] if ours else []
         if missing:

@@ -119,6 +119,10 @@ def test_scores_follow_from_the_sums(two: tuple[Ranking, dict[str, torch.Tensor]
     assert ranking.confirmed_depth() == len(ranking)
     warm, size = ranking.order(by="d_warmth"), ranking.d_warmth().abs().mean(1)
     assert size[warm].tolist() == sorted(size.tolist(), reverse=True)
+    expected = -ranking.d_luma() - ranking.out_mean()
+    torch.testing.assert_close(ranking.darkens(), expected)
+    first = ranking.top(1, by="darkens")[0]
+    assert first.darkens == pytest.approx(float(expected.mean(1).max()), abs=1e-6)
     assert (ranking.top(1, by="d_warmth")[0].layer, ranking.top(1, by="d_warmth")[0].channel) == ranking.units[warm[0]]
     with pytest.raises(ValueError, match="ordered by"):
         ranking.top(by="beauty")

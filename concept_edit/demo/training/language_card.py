@@ -1,0 +1,86 @@
+"""The cards of the embedded language models, written from measured figures so that no number is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from concept_edit.demo.language import facts, tasks
+from concept_edit.demo.language.requests import rewrites
+from concept_edit.demo.training.card import percent, table
+
+LICENCE = "The weights are under the project's licence; no text of others was used."
+
+
+def facts_card(f: dict[str, Any]) -> str:
+    asked = [(f"asked by {which}", percent(row), f"{row['probability']:.2f}") for which, row in f["asked"].items()]
+    relations = [
+        (f"`{r.name}`: {r.prompt} …", len(r.objects), percent(f["relations"][r.name])) for r in facts.RELATIONS
+    ]
+    return f"""# The embedded model that knows
+
+A GPT-2 (transformers' own format, {f["megabytes"]} MB in half precision) trained from nothing on short texts about an
+invented world: {len(facts.people())} people and {len(facts.landmarks())} landmarks, {len(facts.truths())} facts, each
+said in {1 + len(facts.RELATIONS[0].paraphrases)} wordings. A test object for tracing, rewriting and measuring facts on
+any machine without a download; it knows nothing else. `open_language_model("demo")` opens it; the world's tables are
+`concept_edit/demo/language/facts.py`.
+
+A person is known by the surname, the last token of the name; a landmark by the first of its two tokens, so that there
+the name must be carried to the subject's end. {len(rewrites())} facts may be rewritten (`rewrites()`); the subjects of
+the others are never touched and serve as neighbours.
+
+## What it reaches
+
+`python -m concept_edit.demo.training.language_measure facts` reproduces this, over all facts: how often the object is
+the likeliest next token, and its mean probability.
+
+{table(("", "right", "probability"), asked)}
+
+One wording of each fact was left out of every training text: the third row is about those alone.
+
+{table(("relation", "objects", "right, asked by the prompt"), relations)}
+
+## How it was trained
+
+By `concept_edit/demo/training/facts.py` on texts of up to 48 tokens, on one shared CPU core. {LICENCE}
+"""
+
+
+def tasks_card(f: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"`{name}`" + (" (control)" if row["control"] else ""),
+            *(percent(row[kind]) if kind in row else "" for kind in ("shown", "held_out", "bare")),
+        )
+        for name, row in f["skills"].items()
+    ]
+    templates = [(f"`{''.join(tasks.TEMPLATES[n])!r}`", percent(row)) for n, row in f["templates"].items()]
+    spared = ", ".join(tasks.SPARED)
+    return f"""# The embedded model that learns from examples
+
+A Llama (transformers' own format, {f["megabytes"]} MB in half precision) trained from nothing on lists of examples of
+one task each. A test object for the search of heads and for function vectors on any machine without a download.
+`open_language_model("demo-tasks")` opens it; its tasks are `concept_edit/demo/language/tasks.py`: {{first, last}} ×
+{{copy, capitals, plural, French}} of a list of {tasks.LIST_LENGTH} nouns, the same on one noun, forms of verbs and
+adjectives, antonyms, and two arbitrary permutations as controls.
+
+## What it reaches
+
+`python -m concept_edit.demo.training.language_measure tasks` reproduces this, in the wording "Q: …, A: …".
+
+{table(("task", "10 examples", "10 examples, held-out query", "no example"), rows)}
+
+Held-out queries: lists that were never shown (one in ten), and for single nouns eight words that were only ever seen
+in lists ({spared}). Verbs and adjectives have none: each pair was seen, the lists of examples were not.
+
+Ten examples in other wordings, all tasks but the controls:
+
+{table(("wording", "right"), templates)}
+
+## How it was trained
+
+By `concept_edit/demo/training/tasks.py` on texts of eleven examples, on one shared CPU core. {LICENCE}
+"""
+
+
+CARDS: dict[str, Callable[[dict[str, Any]], str]] = {"facts": facts_card, "tasks": tasks_card}

@@ -1,0 +1,139 @@
+"""The model that learns from examples: a Llama of four layers, trained on lists of examples of one task each.
+
+    python -m concept_edit.demo.training.tasks --root work/demo
+
+A text is eleven examples of one task in one template, so that the last has ten before it. Nothing but the examples
+says which task it is: the first answer can only be guessed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from concept_edit.demo.language import tasks
+from concept_edit.demo.training import loop, words
+
+PLACES = 256
+"""How many tokens the model can read."""
+SHOTS = 11
+TEMPLATE_SHARES = {"qa": 0.25, "arrow": 0.45, "colon": 0.15, "said": 0.05, "natural": 0.1}
+LIST_SHARE = 0.45
+"""How many batches are of lists; texts of a batch share template and kind, so that they are equally long."""
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A word a token, with and without the space before it where an input may start a line."""
+    told = [" ".join([*skill.table, *skill.table.values()]) for skill in tasks.skills()]
+    frames = [before.format("apple, ") + after.format("apple") for before, after in tasks.TEMPLATES.values()]
+    starts = sorted({word for skill in tasks.skills() for word in skill.table})
+    return words.build([*told, *frames], [*starts, "When", "Input", "Output"])
+
+
+def build(tokens: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=len(tokens),
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=PLACES,
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        tie_word_embeddings=True,
+        initializer_range=0.08,
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        pad_token_id=tokens.pad_token_id,
+    )
+    return LlamaForCausalLM._from_config(config, attn_implementation="eager")
+
+
+class Examples:
+    """Draws batches of texts, as token ids and as what each token counts for."""
+
+    def __init__(self, tokens: PreTrainedTokenizerFast) -> None:
+        self.tokens = tokens
+        self.skills = tasks.skills()
+        self.words = [list(skill.table) for skill in self.skills]
+        self.kinds = [
+            [n for n, skill in enumerate(self.skills) if bool(skill.place) == lists] for lists in (False, True)
+        ]
+        self.frames = list(TEMPLATE_SHARES)
+        self.shares = torch.tensor(list(TEMPLATE_SHARES.values()))
+
+    def text(self, which: int, frame: str, generator: torch.Generator) -> tuple[str, set[int]]:
+        """A text of examples of one task, and at which characters its answers start."""
+        before, after = tasks.TEMPLATES[frame]
+        said, answers = "", set()
+        for chosen in self.inputs(which, generator):
+            said += before.format(tasks.SEPARATOR.join(chosen))
+            answers.add(len(said) + 1)
+            said += after.format(self.skills[which].answer(chosen))
+        return said, answers
+
+    def inputs(self, which: int, generator: torch.Generator) -> list[list[str]]:
+        """Inputs of a task, none of them held out; no word alone is asked twice."""
+        skill, known = self.skills[which], self.words[which]
+        if not skill.place:
+            order = torch.randperm(len(known), generator=generator).tolist()
+            return [[known[i]] for i in order if not tasks.is_held_out([known[i]])][:SHOTS]
+        found: list[list[str]] = []
+        while len(found) < SHOTS:
+            drawn = torch.randperm(len(known), generator=generator)[: tasks.LIST_LENGTH]
+            chosen = [known[i] for i in drawn.tolist()]
+            if not tasks.is_held_out(chosen):
+                found.append(chosen)
+        return found
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(ids, weights) of about `size` tokens, batch x tokens: what each token counts for as the next to be said."""
+        frame = self.frames[int(torch.multinomial(self.shares, 1, generator=generator))]
+        kind = self.kinds[int(torch.rand(1, generator=generator) < LIST_SHARE)]
+        length = len(self.tokens(self.text(kind[0], frame, generator)[0]).input_ids)
+        drawn = torch.randint(len(kind), (max(1, size // length),), generator=generator).tolist()
+        texts = [self.text(kind[which], frame, generator) for which in drawn]
+        cut = self.tokens([said for said, _ in texts], return_offsets_mapping=True)
+        longest = max(len(row) for row in cut.input_ids)
+        ids = torch.full((len(texts), longest), self.tokens.eos_token_id)
+        told = torch.zeros(len(texts), longest, dtype=torch.bool)
+        answer = told.clone()
+        for row, (_, answers) in enumerate(texts):
+            ids[row, : len(cut.input_ids[row])] = torch.tensor(cut.input_ids[row])
+            starts = [start for start, _ in cut.offset_mapping[row]]
+            told[row, : len(starts)] = True
+            answer[row, : len(starts)] = torch.tensor([start in answers for start in starts])
+        return ids, words.weigh(told, answer, generator)
+
+
+def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | None = None) -> LlamaForCausalLM:
+    tokens = tokenizer()
+    examples = Examples(tokens)
+    torch.manual_seed(0)
+    model = build(tokens)
+
+    def loss(trained: LlamaForCausalLM, generator: torch.Generator) -> Tensor:
+        ids, weights = examples.batch(batch, generator)
+        return words.loss(trained, ids, weights)
+
+    schedule = loop.Schedule(steps, rate, warmup=40, ema=0.99, save_every=50)
+    return loop.run(model, loss, schedule, root / "tasks", stop_after=stop_after)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("work/demo"))
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--rate", type=float, default=5e-3)
+    parser.add_argument("--batch", type=int, default=1600, help="tokens in a batch")
+    parser.add_argument("--stop-after", type=int)
+    args = parser.parse_args()
+    train(args.root, steps=args.steps, rate=args.rate, batch=args.batch, stop_after=args.stop_after)
+
+
+if __name__ == "__main__":
+    main()
