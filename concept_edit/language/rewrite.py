@@ -26,7 +26,7 @@ from concept_edit.language.meanings import find_meanings, mean_keys
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.tuning import Tuning, tune
-from concept_edit.language.values import Search, find_values, subject_states
+from concept_edit.language.values import Lookup, Search, find_values, subject_states
 from concept_edit.memory.hard import (
     MatrixFactors,
     Memory,
@@ -120,9 +120,10 @@ def rewrite_each(
     search, held, layer = search or Search(), tuple(facts), lm.site("mlp", layer).layer
     statistics.check(lm)
     contexts = find_contexts(lm, search.contexts, seed=search.seed)
-    found = find_values(lm, lm.site("mlp", layer), held, contexts, search, batch_size=batch_size)
     keys = subject_states(lm, [lm.site("memory", layer)], held, contexts)[lm.site("memory", layer)]
     reach = whiten(keys, statistics.moment(layer)).float()
+    lookup = Lookup(lm.site("memory", layer), keys, reach)
+    found = find_values(lm, lm.site("mlp", layer), held, contexts, search, lookup=lookup, batch_size=batch_size)
     edits = []
     for n, fact in enumerate(held):
         memory = {_name(lm, layer): Memory(keys[n : n + 1], reach[n : n + 1], found.deltas[n : n + 1])}
@@ -165,7 +166,8 @@ def _one_by_one(
         for n, fact in enumerate(facts):
             now = rewrite_matrix(memory, "sequence")
             moved = (now.left @ (now.right @ keys[n])) if n else torch.zeros(site.width)
-            found = find_values(lm, site, [fact], contexts, search)
+            lookup = Lookup(lm.site("memory", layer), keys[n : n + 1], reach[n : n + 1])
+            found = find_values(lm, site, [fact], contexts, search, lookup=lookup)
             wanted = torch.cat([memory.wanted, found.deltas + moved])
             memory = Memory(keys[: n + 1], reach[: n + 1], wanted)
             losses += found.losses

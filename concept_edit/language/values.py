@@ -54,6 +54,20 @@ class Values:
     """Mean NLL of the new answer in the end."""
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """The key each δ will be looked up by, and its reach C⁻¹ k, a row for each fact."""
+
+    site: Site
+    """Where the keys are read: `memory` of the same layer."""
+    keys: Float[Tensor, "facts d_key"]
+    reach: Float[Tensor, "facts d_key"]
+
+    def part(self, start: int, stop: int) -> Lookup:
+        """Some of the facts."""
+        return Lookup(self.site, self.keys[start:stop], self.reach[start:stop])
+
+
 @dataclass
 class _Rows:
     """The texts of some facts, and where in them what is read."""
@@ -67,6 +81,8 @@ class _Rows:
     """(row, column) of each logit that is read."""
     targets: Tensor
     """The token that should follow; −1 in the rows of "{subject} is a"."""
+    shares: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """How much of its fact's δ each token of each row gets."""
     said: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Unedited log probabilities after "{subject} is a", a row for each fact."""
 
@@ -78,16 +94,23 @@ def find_values(
     contexts: Sequence[str],
     search: Search | None = None,
     *,
+    lookup: Lookup | None = None,
     batch_size: int = 8,
 ) -> Values:
     """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts are looked for together.
+
+    `lookup`: the rank-one change δ will become; then δ is handed out as the edited matrix will, to every token by its
+    share of the key, and not to the subject's last token alone. So what the search finds is what the edit says.
 
     Raises:
         ValueError: a model whose states hold NaN.
     """
     search = search or Search()
     with frozen(lm):
-        parts = [_find(lm, site, facts[i : i + batch_size], contexts, search) for i in range(0, len(facts), batch_size)]
+        parts = [
+            _find(lm, site, facts[i : i + batch_size], contexts, search, lookup and lookup.part(i, i + batch_size))
+            for i in range(0, len(facts), batch_size)
+        ]
     losses = [loss for part in parts for loss in part.losses]
     return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
 
@@ -106,8 +129,16 @@ def subject_states(
     return {site: torch.cat(parts).reshape(len(facts), len(contexts), -1).mean(dim=1) for site, parts in found.items()}
 
 
-def _find(lm: LanguageModel, site: Site, facts: Sequence[Fact], contexts: Sequence[str], search: Search) -> Values:
+def _find(
+    lm: LanguageModel,
+    site: Site,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    search: Search,
+    lookup: Lookup | None,
+) -> Values:
     rows = _lay_out(lm, facts, contexts)
+    rows.shares = _shares(lm, rows, lookup)
     start = states(lm, rows.tokens, [site])[site]
     if not bool(start[rows.tokens.mask].isfinite().all()):
         raise ValueError(f"the states of {lm.name} in {site.module} hold NaN or infinite numbers; check its weights")
@@ -137,14 +168,24 @@ def _find(lm: LanguageModel, site: Site, facts: Sequence[Fact], contexts: Sequen
     return Values((steps * unit).detach().cpu(), init.cpu(), losses.tolist())
 
 
+def _shares(lm: LanguageModel, rows: _Rows, lookup: Lookup | None) -> Float[Tensor, "rows tokens"]:
+    """1 at the subject's last token, or what a rank-one change hands out: u · k of each token over u · k of the key."""
+    if lookup is None:
+        shares = torch.zeros(rows.tokens.ids.shape, device=lm.device)
+        shares[torch.arange(len(rows.fact)), rows.subject] = 1.0
+        return shares
+    keys = states(lm, rows.tokens, [lookup.site])[lookup.site].float()
+    reach = (lookup.reach / (lookup.reach * lookup.keys).sum(dim=1, keepdim=True)).float().to(keys.device)
+    return torch.einsum("rtk,rk->rt", keys, reach[rows.fact]) * rows.tokens.mask
+
+
 def _losses(
     lm: LanguageModel, site: Site, rows: _Rows, deltas: Tensor, whole: _Rows, facts: int
 ) -> tuple[Float[Tensor, " facts"], Float[Tensor, " facts"]]:
     """NLL of the new answer and KL of "{subject} is a", for each fact; 0 for those that are done."""
 
     def add(state: Tensor) -> Tensor:
-        moved = torch.zeros(*rows.tokens.ids.shape, site.width, dtype=state.dtype, device=state.device)
-        moved[torch.arange(len(rows.fact)), rows.subject] = deltas[rows.fact].to(state.dtype)
+        moved = (rows.shares[:, :, None] * deltas[rows.fact][:, None]).to(state.dtype)
         return state + moved.reshape(state.shape)  # OPT's MLP sees all tokens in one row
 
     with rewritten(lm, site, add):
@@ -198,4 +239,4 @@ def _still(rows: _Rows, active: Bool[Tensor, " facts"]) -> _Rows:
         tuple(rows.tokens.spans[n] for n in picked),
     )  # fmt: skip
     moved = torch.stack([new[places[:, 0]], places[:, 1]], dim=1)
-    return _Rows(held, rows.fact[keep], rows.subject[keep], moved, rows.targets[chosen])
+    return _Rows(held, rows.fact[keep], rows.subject[keep], moved, rows.targets[chosen], rows.shares[keep, :width])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
 from concept_edit.language.rewrite import Hold, rewrite_each
 from concept_edit.language.tuning import Tuning
-from concept_edit.language.values import Search, find_values, subject_states
+from concept_edit.language.values import Lookup, Search, find_values, subject_states
 from tests.language.models import LINES, opened
 
 FACTS = (
@@ -53,9 +55,13 @@ def test_rome_makes_the_mean_key_answer_its_value(family):
     delta = edit.delta(lm)[name]
     torch.testing.assert_close(delta @ memory.keys[0], memory.wanted[0], rtol=1e-3, atol=1e-4)
     old = float(lm.probabilities([FACTS[0].asked], ["Rome"]))
+    lookup = Lookup(lm.site("memory", 1), memory.keys, memory.reach)
+    (loss,) = find_values(lm, lm.site("mlp", 1), FACTS[:1], ["{}"], BARE, lookup=lookup).losses
     with edit.applied(lm):
-        assert float(lm.probabilities([FACTS[0].asked], ["Rome"])) > 1.1 * old
-        assert lm.matrix(lm.site("memory", 1)).shape == delta.shape
+        new = float(lm.probabilities([FACTS[0].asked], ["Rome"]))
+    assert new == pytest.approx(math.exp(-loss), rel=1e-2), "what the search foretells is what the edit says"
+    assert new > 1.1 * old
+    assert lm.matrix(lm.site("memory", 1)).shape == delta.shape
     assert same(lm, before)
 
 
@@ -96,8 +102,9 @@ def test_sequence_is_rome_called_again_and_again(lm, keys):
     first = other.weights()[name].clone()
     for fact in FACTS:
         key = subject_states(other, [other.site("memory", 1)], [fact], contexts)[other.site("memory", 1)][0]
-        delta = find_values(other, site, [fact], contexts, QUICK).deltas[0]
         u = torch.linalg.solve(keys.moment(1), key.double())
+        lookup = Lookup(other.site("memory", 1), key[None], u[None].float())
+        delta = find_values(other, site, [fact], contexts, QUICK, lookup=lookup).deltas[0]
         other.weights()[name] += (torch.outer(delta.double(), u) / (u @ key.double())).float()
     torch.testing.assert_close(edit.delta(lm)[name], other.weights()[name] - first, rtol=1e-2, atol=1e-3)
 
