@@ -44,10 +44,7 @@ def _read(path: Path) -> Recipe:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"{path.name} has {size / 1e6:.1f} MB and the page reads up to {MOST_BYTES / 1e6:.0f} MB")
-    try:
-        recipe = Recipe.load(path) if kind in (".yaml", ".yml") else Recipe(edits=read_concepts(path))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not text in UTF-8; save it as UTF-8 and drop it again") from error
+    recipe = Recipe.load(path) if kind in (".yaml", ".yml") else Recipe(edits=read_concepts(path))
     rows = len(recipe.edits)
     if rows > MOST_ROWS:
         raise ValueError(

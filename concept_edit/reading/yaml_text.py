@@ -48,7 +48,7 @@ def read_yaml(text: str, name: str) -> tuple[Any, yaml.Node | None]:
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"{name} is longer than {MOST_CHARACTERS >> 20} MB, which no recipe needs; it was not read")
     try:
-        tree = _Tree(name).built(yaml.parse(text, Loader=_LOADER))
+        tree = _Tree(name).built(yaml.parse(str(text), Loader=_LOADER))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

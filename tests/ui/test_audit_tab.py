@@ -260,7 +260,7 @@ def test_files_that_are_none_are_sentences(workshop: Workshop, visit: Visit, edi
         "There is no edit among the files": [],
         "of a kind that is not read here": [str(good), str(tmp_path / "b.pkl")],
         "Two files end with .safetensors": [str(good), str(bad)],
-        "damaged": [str(good), str(tmp_path / "a.json")],
+        "is no whole manifest": [str(good), str(tmp_path / "a.json")],
     }
     for said, files in cases.items():
         told, table = last(events.verify(visit, files))
