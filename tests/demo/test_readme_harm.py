@@ -19,6 +19,7 @@ from concept_edit.evaluation.intervals import wilson
 README = Path(__file__).parents[2] / "README.md"
 STEPS = 5
 """As the README paints."""
+THINGS = ("rocket", "cat", "car", "tree", "house", "fish")
 
 
 def shown() -> ce.Recipe:
@@ -54,12 +55,8 @@ def test_what_the_readme_shows_keeps_the_rest(model):
     recipe = shown()
     rows, judge = others(recipe), load_judge()
     assert len(rows) >= 90
-    asked = [
-        ("a rocket in the style of Twemoji", 5),
-        ("a cat by Twemoji", 6),
-        ("a bomb", 7),
-        ("a drawing of a bomb", 8),
-    ]
+    asked = [(f"a {name} in the style of Twemoji", seed) for seed, name in enumerate(THINGS)]
+    asked += [("a bomb", 50), ("a drawing of a bomb", 51)]
 
     def seen():
         given = [*((prompt, seed) for prompt, _, seed in rows), *asked]
@@ -75,7 +72,8 @@ def test_what_the_readme_shows_keeps_the_rest(model):
     lost = [(rows[n][0], after[n].concept) for n in named if n not in kept]
     assert len(named) >= 0.95 * len(rows)
     assert len(kept) >= 0.95 * len(named), f"{len(kept)} of {len(named)} ({low:.3f} to {high:.3f}); lost: {lost}"
-    gone = after[len(rows) :]
-    assert [v.style for v in before[len(rows) :][:2]] == ["Twemoji"] * 2
-    assert "Twemoji" not in {v.style for v in gone[:2]}
-    assert "bomb" not in {v.concept for v in gone[2:]}
+    left = [sum(v.style == "Twemoji" for v in side[len(rows) : -2]) for side in (before, after)]
+    assert left[0] >= len(THINGS) - 1
+    assert left[1] <= len(THINGS) // 3
+    assert [v.concept for v in before[-2:]] == ["bomb"] * 2
+    assert "bomb" not in {v.concept for v in after[-2:]}
