@@ -1,4 +1,4 @@
-"""A switch solved on one marked room, measured on 200 rooms that nobody marked, against the renderer's own switch.
+"""A switch solved on one marked room, measured on 200 rooms, against the renderer's own switch.
 
     OMP_NUM_THREADS=1 python benchmarks/control.py --strips strips/
 
@@ -61,7 +61,7 @@ class Rooms:
         return region_mean(luminance(pictures) + 0.5, mask)[:, 0]
 
     def row(self, name: str, after: Tensor, before: Tensor | None = None) -> str:
-        """One line of the table, without the marked room itself (row 0 of nothing: it is one of 200)."""
+        """One line of the table: all rooms, the marked one among them."""
         start = self.read if before is None else self.reader.read(before)
         now = self.reader.read(after)
         moved = now - start
