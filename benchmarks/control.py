@@ -33,7 +33,7 @@ class Rooms:
 
     def __init__(self, model: styles.Generator, reader: FactorReader, factor: str, mask: str, count: int) -> None:
         self.model, self.reader, self.at = model, reader, FACTORS.index(factor)
-        z = draw(HELD_OUT + 7, 8 * count + 64)
+        z = draw(HELD_OUT + 7, 8 * 200 + 64)
         z = z[factors_of(z)[:, self.at] > 0.5][:count]
         self.factors, self.w = factors_of(z), model.map(z)
         self.masks = render(self.factors).masks
@@ -199,14 +199,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, default=200)
     parser.add_argument("--marked", type=int, default=10, help="how many rooms are marked, one after the other")
+    parser.add_argument("--part", choices=("lamps", "others", "all"), default="all")
     parser.add_argument("--strips", type=Path, default=Path("."), help="folder for film strips")
     given = parser.parse_args()
     given.strips.mkdir(parents=True, exist_ok=True)
     warnings.showwarning = lambda message, *_: print(f"note: {message}")
     torch.set_num_threads(1)
     model, reader = styles.load_generator("demo"), FactorReader.fit()
-    lamps(model, reader, given)
-    others(model, reader, given)
+    if given.part != "others":
+        lamps(model, reader, given)
+    if given.part != "lamps":
+        others(model, reader, given)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from concept_edit.export.adapter import export_adapter, export_language_model
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
+    from concept_edit.language.encoder import open_text_encoder
     from concept_edit.language.facts import Fact
     from concept_edit.language.keys import KeyStatistics, collect_keys
     from concept_edit.language.measures import measure_facts
@@ -74,6 +75,7 @@ __all__ = [
     "measure_facts",
     "open_language_model",
     "open_model",
+    "open_text_encoder",
     "push",
     "rank_heads",
     "rewrite",
@@ -118,6 +120,7 @@ _HOMES = {
     "measure_facts": "language.measures",
     "open_language_model": "language",
     "open_model": "models",
+    "open_text_encoder": "language.encoder",
     "push": "export",
     "rank_heads": "search.heads",
     "rewrite": "language.rewrite",

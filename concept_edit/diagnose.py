@@ -22,7 +22,8 @@ from concept_edit.edit import Edit
 from concept_edit.memory.solve import moment_matrix
 from concept_edit.models.contract import Model
 from concept_edit.prompts.collect import collect
-from concept_edit.prompts.corpus import shipped_corpus
+from concept_edit.prompts.corpus import WIDE, shipped_corpus
+from concept_edit.prompts.lens import lens_of
 from concept_edit.prompts.memo import remembering
 from concept_edit.prompts.stats import Rows, Statistics, Stream
 from concept_edit.recipe import AUTO, Erase, Moderate, Recipe, normal
@@ -138,7 +139,11 @@ class _Lens:
 
     def __init__(self, edit: Edit, model: Model, name: str) -> None:
         self.name, self.rank = name, edit.rank(name)
-        self.change, self.gate = edit.factors[name].dense(), edit.gates.get(name)
+        self.gate, self.factors = edit.gates.get(name), edit.factors[name]
+        self.wide = lens_of(model, name).double() if model.streams[name] > WIDE else None
+        if self.wide is not None:
+            return
+        self.change = self.factors.dense()
         sites = [site for site in edit.sites(model) if site.stream == name]
         self.gram = torch.zeros_like(self.change)
         for site in sites[:: math.ceil(len(sites) / _SITES)]:
@@ -146,7 +151,9 @@ class _Lens:
             self.gram += (weight.T @ weight).cpu()
 
     def squares(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, " rows"]:
-        """Σ ‖W r‖² of each row."""
+        """Σ ‖W r‖² of each row; in a stream too wide for G as a lens sees it, within some per cent."""
+        if self.wide is not None:
+            return (rows @ self.wide.T).square().sum(dim=1)
         return ((rows @ self.gram) * rows).sum(dim=1).clamp(min=0)
 
     def worst(self, top: Tensor, bottom: Tensor, owner: Tensor, names: Sequence[str]) -> tuple[float, str]:
@@ -164,7 +171,7 @@ class _Lens:
         c, t = pairs.sources.double(), pairs.goals.double()
         left, concept = self.worst(c + self.moved(c) - t, c - t, pairs.owner, concepts)
         found = [Check("erased concept left", self.name, concept, left, *_LEFT)]
-        if self.gate is None:
+        if self.gate is None and self.wide is None:
             near, nearest = self._revival(c, pairs.owner, concepts)
             found.append(Check("revival distance", self.name, nearest, near, None, None))
         return found
@@ -173,7 +180,7 @@ class _Lens:
         """How far the edit moves each row: A r, or what its gate adds."""
         if self.gate is not None:
             return self.gate(rows.float()).double() - rows
-        return rows @ self.change.T
+        return (rows @ self.factors.right.double().T) @ self.factors.left.double().T
 
     def _revival(self, c: Tensor, owner: Tensor, concepts: Sequence[str]) -> tuple[float, str]:
         """‖c' − c‖ / ‖c‖ of RECE's c' = (JᵀGJ + rI)⁻¹ JᵀG c with J = I + A, at its smallest."""
@@ -208,7 +215,13 @@ class _Lens:
         ]
 
     def numbers(self, stream: Stream, recipe: Recipe) -> list[Check]:
-        """Condition number of M, rank, and the size of the change."""
+        """Condition number of M, rank, and the size of the change; of M's numbers none where it would be too large."""
+        if self.wide is not None:
+            seen, right = self.wide @ self.factors.left.double(), self.factors.right.double()
+            size = float(((seen.T @ seen) * (right @ right.T)).sum().clamp(min=0).sqrt() / self.wide.norm())
+            whole, rank = f"of {stream.width}", float(self.rank)
+            changed = Check("size of the change", self.name, "all matrices", size, None, None)
+            return [changed, Check("rank", self.name, whole, rank, None, None)]
         size = float((torch.trace(self.change.T @ self.gram @ self.change) / torch.trace(self.gram)).sqrt())
         spectrum = torch.linalg.eigvalsh(moment_matrix(stream.problem(recipe)))
         condition = float(spectrum[-1] / spectrum[0].clamp(min=1e-300))

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -34,7 +34,9 @@ from concept_edit.models.gated import gated
 from concept_edit.prompts.collect import collect, sites_edited
 from concept_edit.prompts.corpus import Corpus
 from concept_edit.prompts.stats import Statistics
+from concept_edit.reading.kinds import FACTS
 from concept_edit.reading.plain import sentence
+from concept_edit.reading.tensor_file import format_of
 from concept_edit.recipe import Recipe, explain
 from concept_edit.version import __version__
 
@@ -202,12 +204,16 @@ class Edit:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Edit:
-        """Read an edit file.
+        """Read an edit file. One of rewritten facts comes back as a `FactEdit`, which has the same verbs.
 
         Raises:
             ValueError: a pickle, a truncated or foreign file, or factors that do not fit; the message names the file.
             OSError: the file cannot be read.
         """
+        if format_of(path) == FACTS:
+            from concept_edit.language.edit import FactEdit
+
+            return cast(Any, FactEdit.load(path))
         tensors, header = read_tensors(path, FORMAT)
         try:
             return cls(**fields_of(tensors, header))

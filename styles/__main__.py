@@ -244,6 +244,9 @@ def turn(
     truncation: TruncationOption = 1.0,
     label: ClassOption = None,
     mask: MaskOption = None,
+    even: Annotated[
+        bool, typer.Option("--even", help="Switch each picture as far as a control's own pictures went.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Keep the edit as a small .json file.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -251,11 +254,13 @@ def turn(
     import torch
 
     from styles.pictures import grid, save_picture
+    from styles.units.control import even_strengths
 
     loaded, w = _open(model, seeds, truncation, label, device)
     change = _edit(unit, edit, how)
     before = loaded.synthesize(w)
-    with change.applied(loaded, mask=None if mask is None else mask_of(mask)):
+    strength = even_strengths(loaded, w, change) if even else 1.0
+    with change.applied(loaded, strength=strength, mask=None if mask is None else mask_of(mask)):
         after = loaded.synthesize(w)
     save_picture(grid(torch.cat([before, after]), columns=len(before)), out)
     if save is not None:

@@ -116,9 +116,11 @@ def _listed(root: Path) -> set[int]:
     """Seeds of the pairs that are whole; the list is written anew without the others."""
     path, rows = root / "pairs.csv", []
     if path.is_file():
-        for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))):
-            if len(row) == 3 and row[0].isdecimal() and all((root / name).is_file() for name in row[1:]):
-                rows.append(row)
+        try:
+            read = list(csv.reader(io.StringIO(read_text(path))))
+        except csv.Error as error:
+            raise ValueError(f"{path} is no list of pairs ({error}); delete it, or name another folder.") from None
+        rows = [r for r in read if len(r) == 3 and r[0].isdecimal() and all((root / name).is_file() for name in r[1:])]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     _replace(path, text.getvalue())

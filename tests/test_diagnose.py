@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 import tiny
@@ -131,3 +132,12 @@ def test_every_stream_is_looked_at_and_files_without_statistics_too(tmp_path):
 def test_another_text_encoder_is_refused(edit):
     with pytest.raises(ValueError, match="has another"):
         ce.diagnose(tiny.tiny_model("sd1", seed=4), edit)
+
+
+def test_a_wide_stream_is_seen_through_a_lens_within_some_per_cent(model, edit, monkeypatch):
+    whole = ce.diagnose(model, edit)
+    monkeypatch.setattr(import_module("concept_edit.diagnose"), "WIDE", 8)
+    seen = ce.diagnose(model, edit)
+    for name in ("erased concept left", "drift of kept prompts", "drift of plain captions", "size of the change"):
+        assert value(seen, name) == pytest.approx(value(whole, name), rel=0.15)
+    assert not any(check.name in ("condition number", "revival distance") for check in seen.checks)

@@ -100,7 +100,7 @@ def test_wordings_are_templates_phrases_and_the_published_sets():
 BAD = [
     ("edits:\n- erase: a\n  colour: red\n", "line 3: unknown key 'colour'"),
     ("edits: []\nridgee: 1\n", "line 2: unknown key 'ridgee'"),
-    ("edits:\n- erase: a\n- {erse: b}\n", "line 3: .*erase, moderate or debias"),
+    ("edits:\n- erase: a\n- {erse: b}\n", "line 3: .*erase, moderate, debias or steer"),
     ("edits:\n- erase: '  '\n", "line 2: .*a concept is empty"),
     ("edits:\n- erase: a\n- moderate: ' A '\n", "'A' stands twice in edits"),
     ("preserve: [b, B]\n", "'B' stands twice in preserve"),

@@ -33,6 +33,7 @@ from concept_edit.edit import FORMAT, Edit
 from concept_edit.files import read_tensors, replace_file, write_tensors
 from concept_edit.identity import canonical
 from concept_edit.models.contract import Model
+from concept_edit.unfinished import part_name
 from concept_edit.version import __version__
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def write_release(
 
 def _write_edit(edit: Edit, path: Path, manifest: str) -> None:
     """The edit file with the manifest's hash in its header, renamed into place when whole."""
-    part = path.with_name(f".{path.name}.unbound")
+    part = part_name(path.with_name(f"{path.name}.unbound"))
     try:
         edit.save(part)
         tensors, header = read_tensors(part, FORMAT)

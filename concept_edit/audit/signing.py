@@ -20,6 +20,7 @@ from concept_edit.audit.manifest import MANIFEST, read_manifest
 from concept_edit.audit.verification import Finding, verify
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
+from concept_edit.unfinished import part_name
 
 FOLDER = "signatures"
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -50,7 +51,7 @@ def sign(
         if other.stem != name and other.read_bytes() == public:
             raise ValueError(f"{other.stem} has signed with this very key; the second person needs a key of their own")
     target = place / f"{name}.sig"
-    part = place / f".{name}.sig.part"
+    part = part_name(target)
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=private_key, password=password)
         config.sign(manifest, part)

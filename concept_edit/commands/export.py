@@ -54,7 +54,7 @@ class _Wish:
     kind: Kind
     out: Path | None
     many: bool
-    naming: Literal["kohya", "peft"]
+    naming: Literal["kohya", "peft", "comfy"]
     dtype: str | None
     rank: int | None
     energy: float | None

@@ -71,7 +71,8 @@ Companion = Annotated[
     str | None, typer.Option("--companion", help="Diffusers folder or hub id with what a single file lacks.")
 ]
 Naming = Annotated[
-    Literal["kohya", "peft"], typer.Option("--naming", help="LoRA names: kohya for web UIs, peft for diffusers.")
+    Literal["kohya", "peft", "comfy"],
+    typer.Option("--naming", help="LoRA names: kohya for web UIs, peft for diffusers, comfy for ComfyUI."),
 ]
 Dtype = Annotated[
     Literal["fp32", "fp16", "bf16"] | None, typer.Option("--dtype", help="Precision of LoRA (fp16) and K/V (fp32).")

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from concept_edit.edit import Edit
 from concept_edit.export.factors import Pair, energy_rank, exact_rank, pairs_of, relative_error
+from concept_edit.export.programs import loads, native_path
 from concept_edit.export.target import check_room, free_file, free_folder, precision
 from concept_edit.files import replace_file
 from concept_edit.models.contract import Model
@@ -31,7 +32,7 @@ from concept_edit.version import __version__
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Naming = Literal["kohya", "peft"]
+Naming = Literal["kohya", "peft", "comfy"]
 TOLERANCE = 0.01
 """Relative error of the change above which a file is refused unless a larger tolerance is given."""
 
@@ -62,6 +63,13 @@ def _labels(family: Family) -> _Labels:
     return _LABELS.get(family.name) or _Labels(family.name, f"{family.name}/lora", family.title, kohya=False)
 
 
+_READ_BY = {
+    "flux": "diffusers loads this file from version 0.30.3 on (0.30.3, 0.31.0, 0.32.2, 0.33.1, 0.34.0 and 0.42.1 were "
+    "tried; each needs the peft and transformers of its time)"
+}
+"""Which versions of a loader were found to read a family's file exactly."""
+
+
 @dataclass(frozen=True)
 class WrittenLora:
     """What was written, and how exact it is."""
@@ -82,6 +90,8 @@ class WrittenLora:
     kv_bytes: int
     """Size of the same matrices written whole, in the same precision."""
     notes: tuple[str, ...]
+    programs: tuple[str, ...] = ()
+    """Which programs load it, for models of this family with the same text encoder."""
 
 
 def export_lora(
@@ -102,10 +112,11 @@ def export_lora(
 ) -> WrittenLora:
     """Write the edit as a LoRA of `model`'s family.
 
-    `naming`: `kohya` (A1111, Forge, ComfyUI, InvokeAI, SD.Next, diffusers) or `peft` (diffusers; a `path` without
-    `.safetensors` becomes a PEFT folder). `dtype`: fp32, fp16 or bf16. `rank` or `energy` (a share of the squared
-    change, e.g. 0.999) cut by SVD; neither means exact. `concepts` writes these alone: files of single concepts add up
-    to the whole. `sidecar` and `preview` also write the `.json` and `.png` that A1111 shows.
+    `naming`: `kohya` (A1111, Forge, ComfyUI, InvokeAI, SD.Next, diffusers), `peft` (diffusers; a `path` without
+    `.safetensors` becomes a PEFT folder) or `comfy` (what ComfyUI reads of the family). `dtype`: fp32, fp16 or bf16.
+    `rank` or `energy` (a share of the squared change, e.g. 0.999) cut by SVD; neither means exact. `concepts` writes
+    these alone: files of single concepts add up to the whole. `sidecar` and `preview` also write the `.json` and
+    `.png` that A1111 shows.
 
     Raises:
         ValueError: a model with another text encoder, an unknown concept, a rank or precision that loses more than
@@ -142,8 +153,8 @@ def write_lora(
     options: LoraOptions,
 ) -> WrittenLora:
     """Write the factors of each matrix's change as a LoRA; `about` joins the file's own key in the metadata."""
-    if options.naming not in ("kohya", "peft"):
-        raise ValueError(f"{options.naming!r} is no naming of a LoRA file; expected kohya or peft")
+    if options.naming not in ("kohya", "peft", "comfy"):
+        raise ValueError(f"{options.naming!r} is no naming of a LoRA file; expected kohya, peft or comfy")
     kind, folder = precision(options.dtype), options.naming == "peft" and Path(path).suffix != ".safetensors"
     target = free_folder(path) if folder else free_file(path, force=options.force)
     full = exact_rank(pairs)
@@ -217,6 +228,7 @@ def _answer(
         bytes=lora,
         kv_bytes=whole,
         notes=_notes(model, options.naming, lora, whole),
+        programs=loads(model.family.name, options.naming, kohya=_labels(model.family).kohya),
     )
 
 
@@ -231,12 +243,17 @@ def _notes(model: Model, naming: str, lora: int, whole: int) -> tuple[str, ...]:
         notes.append(f"{model.family.title} has one LoRA naming (transformer.), which was written")
     if naming == "peft" and _labels(model.family).kohya:
         notes.append("ComfyUI and A1111 do not read this naming; write kohya for them")
+    if model.family.name in _READ_BY:
+        notes.append(_READ_BY[model.family.name])
     return tuple(notes)
 
 
 def lora_key(name: str, model: Model, naming: str) -> str:
     """The layer name a LoRA file uses for the matrix `name`, without `.lora_...`."""
     labels, path = _labels(model.family), name.removesuffix(".weight")
+    native = native_path(model.family.name, path) if naming == "comfy" else None
+    if native is not None:
+        return f"diffusion_model.{native}"
     if naming == "peft" or not labels.kohya:
         return f"{model.family.denoiser}.{path}"
     if labels.sgm:
@@ -246,7 +263,7 @@ def lora_key(name: str, model: Model, naming: str) -> str:
 
 def _named(sides: Mapping[str, tuple[Tensor, Tensor]], model: Model, naming: str, rank: int) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    kohya = naming == "kohya" and _labels(model.family).kohya
+    kohya = naming != "peft" and _labels(model.family).kohya
     for name, (up, down) in sides.items():
         key = lora_key(name, model, naming)
         tensors |= {f"{key}.{'lora_down' if kohya else 'lora_A'}.weight": down}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,3 +93,30 @@ def _patch(file: BinaryIO, entry: Entry, name: str, change: Callable[[Tensor], T
         raise ValueError(f"{name} would change its shape or precision")
     file.seek(entry.start)
     file.write(after.contiguous().view(torch.uint8).numpy().data)
+
+
+def write_one_by_one(
+    part: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: torch.dtype,
+    tensor: Callable[[str], Tensor],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write a safetensors file of one precision to `part`; one tensor is in memory at a time."""
+    letters = {value: name for name, value in _DTYPES.items()}[dtype]
+    table: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + dtype.itemsize * torch.Size(shape).numel()
+        table[name] = {"dtype": letters, "shape": list(shape), "data_offsets": [start, end]}
+    head = json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with part.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name, shape in shapes.items():
+            value = tensor(name)
+            if tuple(value.shape) != tuple(shape) or value.dtype != dtype:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)} and {tuple(shape)} was expected")
+            file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -11,11 +11,20 @@ STARTS = ("The", "It", "In", "A", "When", "Because", "He", "She", "They", "This"
 """Words to start text from that the model says itself."""
 
 
+def starts(lm: LanguageModel) -> tuple[str, ...]:
+    """What the model goes on from when it says text of its own: nothing, where a BOS stands for the beginning."""
+    try:
+        return ("",) * len(STARTS) if lm.encode([""]).lengths else STARTS
+    except ValueError:  # no token at all to start from
+        return STARTS
+
+
 def find_contexts(lm: LanguageModel, count: int, *, tokens: int = 6, seed: int = 0) -> tuple[str, ...]:
     """ "{}" for the prompt alone, and `count` short beginnings the model says itself before it. No state is kept."""
-    starts = [STARTS[n % len(STARTS)] for n in range(count)]
-    said = lm.complete(starts, tokens=tokens, seed=seed) if count else []
-    texts = [re.sub(r"\s+", " ", start + text).strip(" .") for start, text in zip(starts, said, strict=True)]
+    words = starts(lm)
+    begun = [words[n % len(words)] for n in range(count)]
+    said = lm.complete(begun, tokens=tokens, seed=seed) if count else []
+    texts = [re.sub(r"\s+", " ", start + text).strip(" .") for start, text in zip(begun, said, strict=True)]
     return ("{}", *(f"{text.replace('{}', '')}. {{}}" for text in texts))
 
 

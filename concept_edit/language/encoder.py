@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.tokens import Tokens
 
@@ -64,6 +65,16 @@ class TextEncoder(LanguageModel):
     def forget(self) -> None:
         """After a merge the encoder has another fingerprint, that only opening it again can tell."""
         self._fingerprint = "merged " + self._fingerprint
+
+
+def wordings(fact: Fact) -> tuple[str, ...]:
+    """What a fact's subject is said in: `TEMPLATES` for a bare prompt "{}", else its prompt and paraphrases with {}.
+
+    A style is told in its own phrases: Fact("Twemoji", "a cat in the style of {}", "Noto", paraphrases=[...]).
+    """
+    if fact.prompt == "{}":
+        return TEMPLATES
+    return (fact.prompt, *(text for text in fact.paraphrases if "{}" in text))
 
 
 def open_text_encoder(model: OpenedModel, tower: int = 0) -> TextEncoder:

@@ -29,7 +29,7 @@ import yaml
 
 from concept_edit.files import replace_file
 from concept_edit.language.facts import Fact, with_neighbours
-from concept_edit.reading.plain import parse_json, read_text
+from concept_edit.reading.plain import parse_json, read_text, sentence
 from concept_edit.reading.yaml_text import read_yaml
 
 _MOST = 256 << 20
@@ -51,8 +51,10 @@ def read_facts(path: str | os.PathLike[str], *, most: int | None = None, seed: i
     try:
         data = _parse(source, text)
         found = _relation(data, seed) if isinstance(data, Mapping) and "samples" in data else _rows(data, seed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no file of facts ({error}); see concept_edit.language.fact_files") from error
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no file of facts ({sentence(error)}); see concept_edit.language.fact_files"
+        ) from error
     return found[:most]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.identity import digest, tensor_digest
-from concept_edit.language.contexts import STARTS
+from concept_edit.language.contexts import starts
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.states import states
 from concept_edit.language.tokens import Tokens
@@ -166,10 +166,12 @@ def _lines(files: Sequence[Path]) -> Iterator[str]:
 
 def _own_texts(lm: LanguageModel, tokens: int, length: int, seed: int) -> Iterator[str]:
     """More than enough; each round draws anew."""
-    room = min(length, int(getattr(lm.model.config, "max_position_embeddings", length))) - 4
-    for round_ in range(1 + 2 * tokens // (len(STARTS) * room)):
-        said = lm.complete(STARTS, tokens=room, seed=seed + round_)
-        yield from (start + text for start, text in zip(STARTS, said, strict=True))
+    begun = starts(lm)
+    room = min(length, int(getattr(lm.model.config, "max_position_embeddings", length)))
+    room -= max(lm.encode(begun).lengths)
+    for round_ in range(1 + 2 * tokens // (len(begun) * room)):
+        said = lm.complete(begun, tokens=room, seed=seed + round_)
+        yield from (start + text for start, text in zip(begun, said, strict=True))
 
 
 def _runs(lm: LanguageModel, texts: Iterable[str], length: int, batch_size: int) -> Iterator[tuple[Tokens, int]]:

@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from concept_edit.language.contexts import in_context, subject_column
-from concept_edit.language.encoder import TextEncoder
+from concept_edit.language.encoder import TextEncoder, wordings
 from concept_edit.language.facts import Fact
+from concept_edit.language.sites import Site
 from concept_edit.language.states import frozen, rewritten, states
 from concept_edit.language.tokens import Tokens
-from concept_edit.language.values import Search
+from concept_edit.language.values import Search, subject_states
 from concept_edit.memory.hard import Memory, Mode, shares
 
 MEANING = Search(steps=80, rate=0.1, enough=0.02)
@@ -43,13 +45,12 @@ def find_meanings(
     encoder: TextEncoder,
     layer: int,
     facts: Sequence[Fact],
-    templates: Sequence[str],
     memory: Memory,
     mode: Mode,
     search: Search | None = None,
 ) -> tuple[Memory, list[float]]:
     """The memory with its wanted changes, found for all facts together; and what is left of each one's distance."""
-    search, pairs = search or MEANING, _lay_out(encoder, facts, templates)
+    search, pairs = search or MEANING, _lay_out(encoder, facts)
     site = encoder.site("mlp", layer)
     keys = states(encoder, pairs.tokens, [encoder.site("memory", layer)])[encoder.site("memory", layer)]
     handed = keys @ shares(memory, mode).to(keys.device).T
@@ -87,13 +88,22 @@ def _loss(encoder: TextEncoder, pairs: _Pairs, facts: int) -> Tensor:
     return torch.zeros(facts, device=far.device).index_add(0, pairs.fact[pairs.rows[:, 0]], far)
 
 
-def _lay_out(encoder: TextEncoder, facts: Sequence[Fact], templates: Sequence[str]) -> _Pairs:
-    goal_facts = [Fact(fact.new, fact.prompt, fact.subject) for fact in facts]
-    both = []
-    for some in (facts, goal_facts):
-        texts = [in_context(template, fact) for fact in some for template in templates]
-        ends = [subject_column(encoder, template, fact) for fact in some for template in templates]
-        both.append((encoder.encode(texts), ends))
+def mean_keys(encoder: TextEncoder, site: Site, facts: Sequence[Fact]) -> Float[Tensor, "facts d_key"]:
+    """Each subject's key at its last token, mean over its wordings."""
+    return torch.cat([subject_states(encoder, [site], [_bare(fact)], wordings(fact))[site] for fact in facts])
+
+
+def _bare(fact: Fact) -> Fact:
+    return Fact(fact.subject, "{}", fact.new)
+
+
+def _lay_out(encoder: TextEncoder, facts: Sequence[Fact]) -> _Pairs:
+    own = [_bare(fact) for fact in facts for _ in wordings(fact)]
+    templates, both = [wording for fact in facts for wording in wordings(fact)], []
+    for some in (own, [Fact(fact.new, "{}", fact.subject) for fact in own]):
+        told = list(zip(templates, some, strict=True))
+        ends = [subject_column(encoder, template, fact) for template, fact in told]
+        both.append((encoder.encode([in_context(template, fact) for template, fact in told]), ends))
     (tokens, ends), (others, theirs) = both
     with torch.no_grad():
         wanted = encoder.logits(others).float()
@@ -103,7 +113,7 @@ def _lay_out(encoder: TextEncoder, facts: Sequence[Fact], templates: Sequence[st
             rows.append((text, row))
             goals.append(wanted[text, goal])
     device = encoder.device
-    owner = torch.arange(len(facts), device=device).repeat_interleave(len(templates))
+    owner = torch.tensor([n for n, fact in enumerate(facts) for _ in wordings(fact)], device=device)
     return _Pairs(tokens, owner, torch.tensor(rows, device=device), torch.stack(goals))
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from concept_edit.demo.language import Part
+from concept_edit.demo.language import folder as embedded_folder
 from concept_edit.language.model import LanguageModel
 from concept_edit.models.placement import placement
 from concept_edit.unfinished import part_name
 
-_DEMO = Path(__file__).parent.parent / "demo" / "language"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -70,16 +71,8 @@ def _folder(source: str | os.PathLike[str], name: str, device: str, dtype: torch
     return LanguageModel(model.to(place.device, place.precision(model.dtype)), tokenizer, name=name)
 
 
-def _embedded(part: str) -> Callable[[], Path]:
-    def folder() -> Path:
-        path = _DEMO / part
-        if not path.is_dir():
-            raise ValueError(
-                f"the embedded language model is missing: there is no folder {path}; install the package anew"
-            )
-        return path
-
-    return folder
+def _embedded(part: Part) -> Callable[[], Path]:
+    return lambda: embedded_folder(part)
 
 
 def _smollm2() -> Path:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
-from concept_edit.language.encoder import TEMPLATES, TextEncoder
+from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.facts import Fact, check_facts
 from concept_edit.language.keys import KeyStatistics, collect_keys
-from concept_edit.language.meanings import find_meanings
+from concept_edit.language.meanings import find_meanings, mean_keys
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.tuning import Tuning, tune
@@ -217,13 +217,13 @@ def _meant(
 ) -> tuple[dict[str, Memory], list[float], Mode]:
     """All facts of a text encoder together, in one layer: exactly (rome) or softly (memit, null)."""
     site = encoder.site("memory", layer)
-    keys = subject_states(encoder, [site], facts, TEMPLATES)[site]
+    keys = mean_keys(encoder, site, facts)
     reach = (
         whiten(keys, statistics.moment(layer)) if method == "rome" else _reach(keys, statistics, layer, method, hold)
     )
     mode: Mode = "hard" if method == "rome" else "soft"
     empty = Memory(keys, reach.float(), torch.zeros(len(facts), encoder.width))
-    memory, left = find_meanings(encoder, layer, facts, TEMPLATES, empty, mode, search)
+    memory, left = find_meanings(encoder, layer, facts, empty, mode, search)
     return {_name(encoder, layer): memory}, left, mode
 
 

@@ -8,13 +8,16 @@ prompts = search.prompts(25, shots=10)
 from __future__ import annotations
 
 import csv
-import json
+import io
 import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from concept_edit.reading.plain import one_sentence, parse_json, read_text
+from concept_edit.reading.plain import short as shown
 
 TEMPLATE = "Q: {input}\nA: {output}\n\n"
 """The published one."""
@@ -167,8 +170,9 @@ def _moved(outputs: list[str], pool: Sequence[str], rng: random.Random) -> list[
 
 
 def _csv(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    with one_sentence(path, "read as a table"):
+        lines = csv.reader(io.StringIO(read_text(path), newline=""))
+        rows = [row for row in lines if any(cell.strip() for cell in row)]
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
     if {"input", "output"} <= set(head):
         a, b = head.index("input"), head.index("output")
@@ -177,15 +181,12 @@ def _csv(path: Path) -> list[tuple[str, str]]:
         a, b = 0, 1
     short = next((row for row in rows if len(row) <= max(a, b)), None)
     if not rows or short is not None:
-        raise ValueError(f"{path} needs two columns, input and output; got {short if rows else 'no rows'}")
+        raise ValueError(f"{path} needs two columns, input and output; got {shown(short) if rows else 'no rows'}")
     return [(row[a].strip(), row[b].strip()) for row in rows]
 
 
 def _json(path: Path) -> list[tuple[str, str]]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    data = parse_json(read_text(path), str(path))
     if isinstance(data, Mapping) and all(isinstance(value, str) for value in data.values()):
         return list(data.items())
     if isinstance(data, Mapping):
@@ -197,7 +198,7 @@ def _json(path: Path) -> list[tuple[str, str]]:
 
 
 def _row(row: object) -> tuple[str, str] | None:
-    if isinstance(row, Mapping) and "input" in row and "output" in row:
+    if isinstance(row, Mapping) and "input" in row and row.get("output"):
         output = row["output"][0] if isinstance(row["output"], list) else row["output"]
         return str(row["input"]).strip(), str(output).strip()
     if isinstance(row, list) and len(row) == 2:

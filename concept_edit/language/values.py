@@ -28,7 +28,7 @@ class Search:
 
     steps: int = 20
     rate: float = 0.5
-    """Adam's learning rate."""
+    """Adam's learning rate, in units of the unedited state's root mean square: the same for states of any size."""
     kl: float = 0.0625
     """Weight of what "{subject} is a" goes on with."""
     decay: float = 0.5
@@ -114,25 +114,27 @@ def _find(lm: LanguageModel, site: Site, facts: Sequence[Fact], contexts: Sequen
     bare = torch.tensor([int((rows.fact == n).nonzero()[0]) for n in range(len(facts))], device=lm.device)
     init = start[bare, rows.subject[bare]].float()
     bound = init.norm(dim=1, keepdim=True)
-    deltas = torch.zeros_like(init, requires_grad=True)
-    adam = torch.optim.Adam([deltas], lr=search.rate)
+    unit, steps = init.square().mean(dim=1, keepdim=True).sqrt(), torch.zeros_like(init, requires_grad=True)
+    adam = torch.optim.Adam([steps], lr=search.rate)
     losses, done = torch.full((len(facts),), float("inf")), torch.zeros(len(facts), dtype=torch.bool)
     for step in range(search.steps + 1):
         part = rows if not bool(done.any()) else _still(rows, ~done)
+        deltas = steps * unit
         nll, kl = _losses(lm, site, part, deltas, rows, len(facts))
         losses = torch.where(done, losses, nll.detach().cpu())
         done = done | (losses < search.enough)
         if step == search.steps or bool(done.all()):
             break
-        held = deltas.detach().clone()
+        held = steps.detach().clone()
         adam.zero_grad()
         decay = (deltas.norm(dim=1) / bound[:, 0]) ** 2
         (nll + search.kl * kl + search.decay * decay).sum().backward()
         adam.step()
         with torch.no_grad():
-            deltas.mul_((search.clamp * bound / deltas.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp(max=1))
-            deltas[done] = held[done]
-    return Values(deltas.detach().cpu(), init.cpu(), losses.tolist())
+            size = (steps * unit).norm(dim=1, keepdim=True).clamp_min(1e-12)
+            steps.mul_((search.clamp * bound / size).clamp(max=1))
+            steps[done] = held[done]
+    return Values((steps * unit).detach().cpu(), init.cpu(), losses.tolist())
 
 
 def _losses(

@@ -54,8 +54,11 @@ class OpenedModel:
         origin: Origin | None = None,
         layers: int = 2,
         route: OpenRoute | None = None,
+        channels: tuple[int, int] | None = None,
     ) -> None:
         self.name = name
+        self.channels = channels
+        """Channels the denoiser takes and gives, where known. One that takes more paints over a picture."""
         self.route = route
         """What is asked for rows, in families that have a `Route`."""
         self.origin = origin
@@ -143,6 +146,7 @@ class OpenedModel:
         Steps and guidance left out are the model's own (`generation.json` in its folder), else the pipeline's.
         """
         check_options(steps, guidance_scale)
+        self._refuse_words_alone()
         options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
         return paint(
             self.pipeline,
@@ -152,6 +156,16 @@ class OpenedModel:
             progress=progress,
             options={**self.family.plainly, **self._defaults}
             | {key: value for key, value in options.items() if value is not None},
+        )
+
+    def _refuse_words_alone(self) -> None:
+        if self.channels is None or self.channels[0] <= self.channels[1]:
+            return
+        taken, given = self.channels
+        raise ValueError(
+            f"{self.name} paints only with a picture and a mask: its {self.family.denoiser} takes {taken} channels and "
+            f"gives {given}, so words alone are not enough. The edit can be applied to it all the same: export it, or "
+            "paint with model.pipeline inside edit.applied(model)."
         )
 
     def _negative(self, prompt: str | None) -> str | None:

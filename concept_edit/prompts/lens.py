@@ -18,14 +18,13 @@ def lens_of(model: Model, stream: str) -> Float[Tensor, "seen d_text"]:
     W itself where it has few rows; else each of its rows is added to one of `SEEN` with a sign, both drawn once for all
     (a count sketch: squared lengths are right on average and within some per cent each).
     """
-    weights = model.weights()
-    sites = [site for site in model.sites if site.stream == stream]
-    parts = [weights[site.name][:, : site.columns] for site in sites]
-    if sum(len(part) for part in parts) <= SEEN:
-        return torch.cat([part.detach().float().cpu() for part in parts])
-    generator, lens = torch.Generator().manual_seed(0), torch.zeros(SEEN, model.streams[stream])
-    for part in parts:
+    generator, parts, count = torch.Generator().manual_seed(0), list[Tensor](), 0
+    lens = torch.zeros(SEEN, model.streams[stream])
+    for site in (site for site in model.sites if site.stream == stream):
+        part = model.matrix(site.name)[:, : site.columns].detach().float().cpu()
         places = torch.randint(SEEN, (len(part),), generator=generator)
         signs = torch.randint(2, (len(part), 1), generator=generator) * 2 - 1
-        lens.index_add_(0, places, signs * part.detach().float().cpu())
-    return lens
+        lens.index_add_(0, places, signs * part)
+        count += len(part)
+        parts = [*parts, part] if count <= SEEN else []
+    return torch.cat(parts) if parts else lens

@@ -97,11 +97,20 @@ def _statistics_wanted(header: StatisticsPart, names: Collection[str], prefix: s
             wanted |= {f"{own}{key}": Want("F64", (width, width)) for key in sums}
         wanted[f"{start}pairs.goals"] = Want("F32", (f"{stream} pairs rows", width))
         if any(name.startswith(f"{start}around.") for name in names):
-            wanted[f"{start}around.moment"] = Want("F64", (width, width))
+            wanted |= _around_wanted(stream, f"{start}around.", names)
             wanted[f"{start}around.mean"] = Want("F64", (width,))
             wanted[f"{start}around.fixed"] = Want("F32", (f"{stream} fixed rows", width))
             wanted[f"{start}around.ordinary"] = Want("F32", (f"{stream} ordinary rows", width))
     return wanted
+
+
+def _around_wanted(stream: str, start: str, names: Collection[str]) -> dict[str, Want]:
+    """The corpus as a square, or as rows and a floor in wide streams; how readers see rows where that is told."""
+    width = f"{stream} width"
+    rows = {f"{start}moment": Want("F32", (f"{stream} corpus rows", width)), f"{start}floor": Want("F64", ())}
+    told = {f"{start}scale": Want("F64", (width,)), f"{start}lens": Want("F32", (f"{stream} seen rows", width))}
+    square = {f"{start}moment": Want("F64", (width, width))}
+    return (rows if f"{start}floor" in names else square) | {n: want for n, want in told.items() if n in names}
 
 
 def _statistics_agree(header: StatisticsPart, tensors: Mapping[str, Tensor], lengths: Mapping[str, int]) -> None:
@@ -117,7 +126,7 @@ def _corpus_wanted(header: CorpusHeader, names: Collection[str]) -> dict[str, Wa
     wanted = {}
     for stream in header.weights:
         width, rows = f"{stream} width", f"{stream} sampled rows"
-        wanted[f"{stream}.square"] = Want("F64", (width, width))
+        wanted[f"{stream}.square"] = Want("F64", (f"{stream} square rows", width))
         wanted[f"{stream}.total"] = Want("F64", (width,))
         wanted[f"{stream}.sample"] = Want("F16", (rows, width))
         wanted[f"{stream}.caption"] = Want("I64", (rows,))
@@ -128,7 +137,10 @@ def _corpus_agree(header: CorpusHeader, tensors: Mapping[str, Tensor], lengths: 
     for stream in header.weights:
         if header.sampled:
             _inside(tensors[f"{stream}.caption"], len(header.sampled), f"{stream}.caption")
-        if float(tensors[f"{stream}.square"].diagonal().min()) < 0:
+        square, rows = tensors[f"{stream}.square"], lengths[f"{stream} square rows"]
+        if rows not in (1, lengths[f"{stream} width"]):
+            raise ValueError(f"{stream}.square has {rows} rows, neither one nor as many as it is wide")
+        if float((square if rows == 1 else square.diagonal()).min()) < 0:
             raise ValueError(f"{stream}.square holds a sum of squares below 0")
 
 

@@ -126,6 +126,22 @@ def _is_text(value: Any) -> bool:
     return True
 
 
+def object_of(path: str | os.PathLike[str], form: str, what: str, *, most: int = 256 << 20) -> dict[str, Any]:
+    """The JSON object of a file of the format `form`, without its format; `what` is how messages call it.
+
+    Raises:
+        ValueError: too large, too deep, not JSON, or of another format.
+        OSError: there is no such file, or it cannot be read.
+    """
+    try:
+        found = read_object(path, most=most, finite=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no {what} ({form} was expected): {error}") from None
+    if found.pop("format", None) != form:
+        raise ValueError(f"{path} is no {what} ({form} was expected)")
+    return found
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 

@@ -58,6 +58,15 @@ def _read(path: str | os.PathLike[str], expected: str, framework: str) -> tuple[
     raise ValueError(f"{path} is not a whole {KINDS[expected].title} ({reason}); make or fetch it again")
 
 
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format a safetensors file says it has; '' for files of other programs, pickles and what is not there."""
+    if Path(path).suffix.lower() in _PICKLES or not Path(path).is_file():
+        return ""
+    with opened(path) as file:
+        header = header_of(file, KEY, str(path))
+    return str(header.get("format", "")) if isinstance(header, dict) else ""
+
+
 def _checked(file: Any, header: dict[str, Any], kind: Kind | None) -> dict[str, Tensor]:
     """Every tensor, after the header and the table of contents were found right."""
     if kind is None:

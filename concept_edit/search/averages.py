@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from concept_edit.files import replace_file
+from concept_edit.reading.plain import read_object
 from concept_edit.search.restore import Kind
 from concept_edit.search.roles import by_role
 from concept_edit.search.tracing import Asked, Settings, Traced, trace_one
@@ -72,7 +73,7 @@ def kept_row(
         return _row(lm, asked, settings)
     path = Path(folder) / f"{_name(lm, asked, settings)}.json"
     if path.is_file():
-        return json.loads(path.read_text())
+        return read_object(path, finite=False)
     row = _row(lm, asked, settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, json.dumps(row).encode())

@@ -14,7 +14,6 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from concept_edit.files import replace_file
 from concept_edit.language.tasks import Task
+from concept_edit.reading.plain import object_of, one_sentence
 from concept_edit.search.head_effects import Searched, search_tasks
 
 if TYPE_CHECKING:
@@ -149,19 +149,15 @@ class Heads:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: another file.
+            ValueError: another file, or a damaged one.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError:
-            data = None
-        if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
-            raise ValueError(f"{path} is no ranking of heads ({_FORMAT} was expected)")
-        for name in ("effects", "low", "high"):
-            data[name] = torch.tensor(data[name], dtype=torch.float64)
-        data["exact"] = torch.tensor(data["exact"], dtype=torch.bool)
-        data["per_task"] = {k: torch.tensor(v, dtype=torch.float64) for k, v in data["per_task"].items()}
-        return cls(**data | {"tasks": tuple(data["tasks"])})
+        data = object_of(path, _FORMAT, "ranking of heads")
+        with one_sentence(path, "read as a ranking of heads"):
+            for name in ("effects", "low", "high"):
+                data[name] = torch.tensor(data[name], dtype=torch.float64)
+            data["exact"] = torch.tensor(data["exact"], dtype=torch.bool)
+            data["per_task"] = {k: torch.tensor(v, dtype=torch.float64) for k, v in data["per_task"].items()}
+            return cls(**data | {"tasks": tuple(data["tasks"])})
 
 
 def rank_heads(

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from concept_edit.files import replace_file
 from concept_edit.language.encoder import TextEncoder
+from concept_edit.reading.plain import object_of, one_sentence
 from concept_edit.search.averages import collected, kept_row
 from concept_edit.search.restore import KINDS, Kind
 from concept_edit.search.roles import ROLES
@@ -116,17 +116,13 @@ class Trace:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: another file.
+            ValueError: another file, or a damaged one.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError:
-            data = None
-        if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
-            raise ValueError(f"{path} is no trace ({_FORMAT} was expected)")
-        for name in ("effects", "low", "high", "exact"):
-            data[name] = {kind: _tensor(rows, name == "exact") for kind, rows in data[name].items()}
-        return cls(**data | {"rows": tuple(data["rows"]), "roles": tuple(data["roles"])})
+        data = object_of(path, _FORMAT, "trace")
+        with one_sentence(path, "read as a trace"):
+            for name in ("effects", "low", "high", "exact"):
+                data[name] = {kind: _tensor(rows, name == "exact") for kind, rows in data[name].items()}
+            return cls(**data | {"rows": tuple(data["rows"]), "roles": tuple(data["roles"])})
 
     def _why(self, layers: range, value: float) -> str:
         lost = self.clean - self.corrupted

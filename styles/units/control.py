@@ -15,16 +15,18 @@ from styles.layers import Noise
 from styles.units.few import refit
 from styles.units.goals import Goal, coloured, darker, resized
 from styles.units.modulate import Unit, UnitEdit
-from styles.units.natural import Natural, latents
+from styles.units.natural import Natural
 from styles.units.rank import full_precision
-from styles.units.solving import Kept, Solve, Weights
+from styles.units.solving import ENOUGH, Kept, Solve, Weights
 
-ENOUGH, NOTHING = 0.7, 0.05
-"""Shares of what was asked: from the first on it is there, up to the second nothing came of it."""
+NOTHING = 0.05
+"""Up to this share of what was asked nothing came of it."""
 COMPANIONS = 3
 """Own pictures of the generator that are solved beside the marked ones."""
-OTHERS = 4
+OTHERS = 10
 """Own pictures of the generator on which few units are fitted besides the marked ones, so that they transfer."""
+MARKED = 0.3
+"""What all marked pixels of a picture count together when few units are fitted, against 1 for the whole picture."""
 
 
 def solve_control(
@@ -48,8 +50,8 @@ def solve_control(
 
     Asked is one of: `darken` (1, also when nothing is asked: the region's light is gone; -1: doubled), `colour` (the
     region's mean becomes it, three numbers from 0 to 1), `size` (a factor). `mask` and `protect` are h x w or images x
-    h x w; `protect` marks pixels that should stay. `keep_named` names what must not move: a mask (its mean colour), a
-    unit edit (another control), or a function from pictures to numbers (batch, or batch x numbers).
+    h x w; `protect` marks pixels that should stay. `keep_named` names what must not move: a mask (its mean colour
+    there), a unit edit (another control), or a function from pictures to numbers (batch, or batch x numbers).
 
     `units` None gives the switch of all units; a number at most so many units, refitted to do what the switch does; a
     list just these units. The edit shifts units: `edit.applied(model, strength=0)` leaves every picture bit for bit,
@@ -66,11 +68,11 @@ def solve_control(
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
     with full_precision(model), torch.no_grad():
-        job = Solve(model, w, mask, protect=protect, keep=keep_named or {}, noise=noise)
+        job = Solve(model, w, mask, protect=protect, keep=keep_named, noise=noise, seed=seed)
         if colour is None and size is None:
-            job.accompany(COMPANIONS, seed)
+            job.accompany(COMPANIONS)
         job.report(progress, steps)
-        goal = make(job, seed)
+        goal = make(job)
         y, reached, place = job.solve(goal, weights or Weights(), steps)
         if reached <= NOTHING:
             raise ValueError(
@@ -80,28 +82,28 @@ def solve_control(
         note = f"a switch: the region {goal.what}"
         edit = measured(job, goal, job.natural.shift(model, y), note, distance=float(y.norm()), place=place)
         if units is not None:
-            edit = few_units(job, goal, edit, units, seed)
+            edit = few_units(job, goal, edit, units)
     told = dict(edit.measured)["reached"]
     if told < ENOUGH:
         warnings.warn(f"the region came {told:.0%} of the way to being {goal.what}, no farther.", stacklevel=2)
     return edit
 
 
-def asked(darken: float | None, colour: Sequence[float] | None, size: float | None) -> Callable[[Solve, int], Goal]:
+def asked(darken: float | None, colour: Sequence[float] | None, size: float | None) -> Callable[[Solve], Goal]:
     """The one goal that was asked for, to be made once the pictures are there."""
     given = [name for name, value in (("darken", darken), ("colour", colour), ("size", size)) if value is not None]
     if len(given) > 1:
         raise ValueError(f"ask for one thing at a time, got {' and '.join(given)}.")
     if colour is not None:
-        return lambda job, seed: coloured(job.before, job.masks, tuple(colour))
+        return lambda job: coloured(job.before, job.masks, tuple(colour))
     if size is not None:
-        return lambda job, seed: resized(job.before, job.masks, size)
+        return lambda job: resized(job.before, job.masks, size)
     amount = 1.0 if darken is None else float(darken)
     if not math.isfinite(amount) or not 0.05 <= abs(amount) <= 2:
         raise ValueError(
             f"darken is a number from -2 to 2 and not 0 (1: the light is gone, -1: doubled), got {darken}."
         )
-    return lambda job, seed: darker(job.before, job.masks, amount, job.own(seed))
+    return lambda job: darker(job.before, job.masks, amount, job.own)
 
 
 def measured(job: Solve, goal: Goal, shift: Mapping[str, Tensor], note: str, **more: float) -> UnitEdit:
@@ -122,12 +124,12 @@ def measured(job: Solve, goal: Goal, shift: Mapping[str, Tensor], note: str, **m
     return UnitEdit(edit.units, "shift", "style", note, tuple((name, round(x, 4)) for name, x in told.items()))
 
 
-def few_units(job: Solve, goal: Goal, switch: UnitEdit, units: int | Sequence[Unit], seed: int) -> UnitEdit:
+def few_units(job: Solve, goal: Goal, switch: UnitEdit, units: int | Sequence[Unit]) -> UnitEdit:
     """The switch refitted on few units, with the share of it that they keep."""
-    others = next(latents(job.model, OTHERS, truncation=1.0, seed=seed + 1, batch=OTHERS))
-    w = torch.cat([job.w, job.model.full_w(others)])
+    w = torch.cat([job.w[: job.marked], job.own_w[:OTHERS]])
     weight = torch.ones(len(w), job.side, job.side, device=w.device)
-    weight[: len(job.w)] += goal.region * job.side**2 / goal.region.sum((1, 2), keepdim=True)
+    region = goal.region[: job.marked]
+    weight[: job.marked] += MARKED * job.side**2 * region / region.sum((1, 2), keepdim=True)
     shift = refit(job.model, job.model.styles(w), switch.shifts(job.model), units, weight, job.pictures)
     count = sum(int((values != 0).sum()) for values in shift.values())
     edit = measured(job, goal, shift, f"{count} units that stand for {switch.note}")

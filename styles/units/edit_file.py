@@ -52,4 +52,6 @@ def read_unit_edit(path: str | os.PathLike[str]) -> UnitEditFile:
         raise ValueError(f"{name} is no unit edit: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ValueError(f"{name} is no unit edit: expected a file of format {FORMAT!r}.")
+    if found.get("units") == []:
+        raise ValueError(f"{name} holds no units.")
     return checked(UnitEditFile, found, f"{name} is no whole unit edit")

@@ -20,7 +20,7 @@ Paint = Callable[[Mapping[str, Tensor]], Tensor]
 Shift = dict[str, Float[Tensor, " channels"]]
 MANY = 12
 """Most units that still are few."""
-ROUND, PROBES, RIDGE, REACH = 3, 6, 2e-3, 0.5
+ROUND, PROBES, RIDGE, REACH = 3, 6, 0.02, 0.5
 """Units added between two fits; sign patterns; ridge on values in sigmas, as a part of the mean square of one sigma's
 effect; half width of a unit's differences in sigmas."""
 

@@ -40,10 +40,12 @@ ASKED = 0.8
 """Root mean square to which a wanted change is brought, so that small changes are solved as well as large ones."""
 FARTHEST = 8.0
 """Longest move in natural standard deviations; farther out pictures fall apart."""
+ENOUGH = 0.7
+"""Share of what was asked from which on it is there."""
 NEARLY = 0.05
 """Of the solutions that come so near to the best one's share, the shortest is taken: it is the most natural."""
-OWN = 128
-"""Own pictures of the generator from which the dark state is read."""
+OWN = 256
+"""Own pictures of the generator that are looked at: for the dark state, companions, and what goes with what."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Solve:
         protect: Tensor | None = None,
         keep: Mapping[str, Kept] | None = None,
         noise: Noise = "const",
+        seed: int = 0,
     ) -> None:
         if noise not in NOISES[:2]:
             raise ValueError(f"a control is solved with noise {' or '.join(NOISES[:2])}, got {noise!r}.")
@@ -93,6 +96,14 @@ class Solve:
         units = torch.eye(len(self.natural))
         self.columns = self.natural.shift(model, units)
         self.keep = dict(keep or {})
+        for name, kept in self.keep.items():
+            if not (isinstance(kept, Tensor | UnitEdit) or callable(kept)):
+                raise ValueError(f"keep_named holds masks, unit edits or functions, got {kept!r} for {name!r}.")
+        self.own_w = model.full_w(next(latents(model, OWN, truncation=1.0, seed=seed, batch=OWN)))
+        readers = {name: kept for name, kept in self.keep.items() if not isinstance(kept, Tensor | UnitEdit)}
+        self.own = self.pictures(model.styles(self.own_w), readers)
+        """Some of the generator's own pictures."""
+        self.everywhere = self._everywhere()
         self.report(None, 1)
 
     def _look(self) -> None:
@@ -100,24 +111,38 @@ class Solve:
         self.styles = self.model.styles(self.w)
         self.before = self.pictures(self.styles)
 
-    def accompany(self, count: int, seed: int) -> None:
+    def accompany(self, count: int) -> None:
         """Add own pictures in which the marked region is lit as well: one picture alone tells a direction badly.
 
-        They are those of many in which a mask stands out most against its surroundings; `marked` still counts the
-        pictures that were given.
+        They are those in which a mask stands out against its surroundings more than in nine of ten others, past the
+        very brightest, which are saturated; `marked` still counts the pictures that were given.
         """
-        own = next(latents(self.model, 2 * OWN, truncation=1.0, seed=seed + 2, batch=2 * OWN))
-        pictures = self.pictures(self.model.styles(own))
-        rows, masks = [], []
-        for at in range(count):
-            mask = self.masks[at % self.marked, None]
-            order = excess(pictures, mask, surroundings(mask)).argsort(descending=True).tolist()
+        rows: list[int] = []
+        masks = [at % self.marked for at in range(count)]
+        for at in masks:
+            mask = self.masks[at, None]
+            order = excess(self.own, mask, surroundings(mask)).argsort(descending=True)[OWN // 10 :].tolist()
             rows.append(next(row for row in order if row not in rows))
-            masks.append(at % self.marked)
-        self.w = torch.cat([self.w, self.model.full_w(own[rows])])
-        self.masks = torch.cat([self.masks, self.masks[masks]])
-        self.protect = torch.cat([self.protect, self.protect[masks]])
+        self.w = torch.cat([self.w, self.own_w[rows]])
+        self.masks, self.protect = (torch.cat([area, area[masks]]) for area in (self.masks, self.protect))
         self._look()
+
+    def _everywhere(self) -> Float[Tensor, "rows k"]:
+        """What must not move anywhere: other controls, and numbers that a function reads off pictures.
+
+        How a number goes with the natural directions is a regression over the generator's own pictures.
+        """
+        k = len(self.natural)
+        rows = [torch.zeros(0, k, device=self.w.device)]
+        y = self.natural.place(self.own_w)
+        y = y - y.mean(0)
+        for numbers in self.numbers.values():
+            normal = y.T @ y + 0.05 * len(y) * torch.eye(k, device=y.device)
+            rows.append(torch.linalg.solve(normal, y.T @ (numbers - numbers.mean(0))).T)
+        for kept in self.keep.values():
+            if isinstance(kept, UnitEdit):
+                rows.append(self.natural.move(self.model, kept.shifts(self.model))[None])
+        return torch.cat(rows)
 
     def report(self, progress: Callable[[int, int], None] | None, steps: int) -> None:
         """Whom to tell of the pictures painted."""
@@ -142,10 +167,6 @@ class Solve:
         self.numbers = {name: torch.cat(values).to(self.w) for name, values in numbers.items()}
         return torch.cat(made)
 
-    def own(self, seed: int) -> Pictures:
-        """Some of the generator's own pictures."""
-        return self.pictures(self.model.styles(next(latents(self.model, OWN, truncation=1.0, seed=seed, batch=OWN))))
-
     def moved(self, image: int, ys: Float[Tensor, "moves k"], *, pull: float = 0.0) -> dict[str, Tensor]:
         """Unit values of one marked picture after some moves; `pull` draws the picture towards the mean first."""
         w = self.w[image : image + 1]
@@ -153,7 +174,7 @@ class Solve:
         return {name: value + ys @ self.columns[name] for name, value in styles.items()}
 
     def solve(self, goal: Goal, weights: Weights, steps: int) -> Found:
-        """Solved, measured, and solved again on the way; the most natural of the moves that do what was asked.
+        """Solved, measured, and solved again on the way until what was asked is there; else the best one.
 
         Each picture is solved on its own, since lamps are not equally bright and some are saturated; what their
         directions have in common is kept, and the mean of the lengths that they need.
@@ -161,13 +182,16 @@ class Solve:
         y, found = torch.zeros(len(self.natural), device=self.w.device), []
         for _ in range(steps):
             systems = [self.normal(goal, weights, image, y) for image in range(len(self.w))]
-            free = _free(torch.stack([kept for _, _, kept in systems]).mean(0))
+            kept = torch.stack([rows for _, _, rows in systems]).mean(0)
+            free = _free(torch.cat([kept, self.everywhere]))
             own = [free @ torch.linalg.solve(free.T @ n @ free, free.T @ right) for n, right, _ in systems]
             direction = nnf.normalize(nnf.normalize(torch.stack(own), dim=1).mean(0), dim=0)
             lengths = self.far_enough(goal, direction)
             y = lengths[: self.marked].mean() * direction
-            place = float((self.natural.place(self.w) @ direction + lengths).mean())
+            place = float((self.natural.place(self.w) @ direction + lengths).median())
             found.append(Found(y, self.reached(goal, y), place))
+            if found[-1].reached >= ENOUGH:
+                break
         most = max(row.reached for row in found)
         return min((row for row in found if row.reached >= most - NEARLY), key=lambda row: float(row.y.norm()))
 
@@ -188,36 +212,25 @@ class Solve:
     def differences(
         self, image: int, y: Float[Tensor, " k"]
     ) -> tuple[Float[Tensor, "k rgb h w"], Float[Tensor, "rows k"]]:
-        """J of one picture half way to a move, by central differences; and what each direction does to kept numbers."""
+        """J of one picture on the way to a move, by central differences; and what each direction does to kept masks."""
         steps = STEP * torch.eye(len(y), device=y.device)
         middle = (1 - PULL) * y / 2
         around = self.moved(image, torch.cat([middle + steps, middle - steps]), pull=PULL)
         up, down = self.pictures(around, self._readers()).chunk(2)
         rows = [(a - b).T / (2 * STEP) for a, b in (value.chunk(2) for value in self.numbers.values())]
-        rows += [
-            self.natural.move(self.model, kept.shifts(self.model))[None]
-            for kept in self.keep.values()
-            if isinstance(kept, UnitEdit)
-        ]
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
         return (up - down) / (2 * STEP), torch.cat([torch.zeros(0, len(y), device=y.device), *rows])
 
     def _readers(self) -> dict[str, Callable[[Pictures], Tensor]]:
-        """What reads the numbers that must not move off pictures; a mask stands for its mean colour."""
+        """What reads the mean colours of kept masks off pictures."""
         found: dict[str, Callable[[Pictures], Tensor]] = {}
         for name, kept in self.keep.items():
             if isinstance(kept, Tensor):
                 full = self.model.config.resolution
                 area = weights_of({name: kept}, 1, full, self.model, protect=None, ignore=None)[0][:, 0]
                 found[name] = lambda pictures, area=area: region_mean(pictures, area)  # type: ignore[misc]
-            elif callable(kept):
-                found[name] = kept
-            elif not isinstance(kept, UnitEdit):
-                raise ValueError(
-                    f"keep_named holds masks, unit edits or functions of pictures, got {kept!r} for {name!r}."
-                )
         return found
 
     def far_enough(self, goal: Goal, direction: Float[Tensor, " k"]) -> Float[Tensor, " images"]:

@@ -1,6 +1,6 @@
 """What the README shows first must not harm what it does not name: measured on pictures, by the judge.
 
-The plain solver, which stood there before, left 76 of 100 other concepts named.
+The plain solver with three kept names, which stood there before, left 56 of these 94 named.
 """
 
 from __future__ import annotations

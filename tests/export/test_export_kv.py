@@ -176,3 +176,22 @@ def test_push_uploads_the_folder_it_wrote(tmp_path, monkeypatch):
     assert done.url == "hub/someone/no-gogh"
     assert calls[0] == ("create", "someone/no-gogh", {"private": True, "exist_ok": True})
     assert calls[1] == ("upload", "someone/no-gogh", list(done.files))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: w.T.contiguous(), "another family or base"),
+        (lambda w: w.reshape(-1), "another family or base"),
+        (lambda w: w.int(), "stored as int32"),
+        (lambda w: w.to(torch.float8_e4m3fn), "stored as float8"),
+        (lambda w: w * float("nan"), "NaN"),
+    ],
+)
+def test_matrices_that_are_no_weights_are_refused_by_the_header(change, words, tmp_path):
+    model = tiny.tiny_model("sd1")
+    tensors = {name: weight.clone() for name, weight in model.weights().items()}
+    first = next(name for name, weight in tensors.items() if weight.shape[0] != weight.shape[1])
+    save_file(tensors | {first: change(tensors[first])}, tmp_path / "kv.safetensors")
+    with pytest.raises(ValueError, match=words):
+        import_kv_dump(tmp_path / "kv.safetensors", model)

@@ -171,7 +171,8 @@ def test_a_fact_is_taken_out_again_without_the_model(lm, keys, method):
 def test_files_come_back_to_the_bit_and_are_bound_to_their_model(lm, keys, tmp_path):
     edit = ce.rewrite(lm, FACTS, "memit", [0, 1], keys, search=QUICK)
     edit.save(tmp_path / "e.safetensors")
-    again = FactEdit.load(tmp_path / "e.safetensors")
+    again = ce.Edit.load(tmp_path / "e.safetensors")
+    assert isinstance(again, FactEdit)
     assert again.facts == edit.facts
     for name, delta in edit.delta(lm).items():
         assert torch.equal(again.delta(lm)[name], delta)
@@ -210,6 +211,14 @@ def test_strength_scales_and_an_exception_undoes(lm, keys):
     with pytest.raises(RuntimeError, match="stop"), edit.applied(lm):
         raise RuntimeError("stop")
     assert same(lm, before)
+
+
+def test_layers_come_from_a_trace_where_none_are_given(lm):
+    edit = ce.rewrite(lm, FACTS[0], "rome", search=BARE)
+    (traced,) = ce.trace(lm, FACTS[0], kind="mlp").layers(1)
+    assert edit.layers == (traced,)
+    assert "trace of 1 fact" in edit.notes[0]
+    assert "the model's own" in edit.notes[1]
 
 
 def test_keys_do_not_depend_on_the_batch_and_own_text_serves(lm):

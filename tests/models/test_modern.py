@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 
 import pytest
 import tiny_modern
 import torch
 from oracles import difference
+from safetensors.torch import load_file
 
 import concept_edit as ce
 from concept_edit.models import open_model
@@ -132,16 +134,46 @@ def test_another_encoder_or_template_is_another_fingerprint(model):
         ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], tokens="subject")).check(open_model(other))
 
 
+COMFY = {
+    "zimage": "transformer.cap_embedder.1",
+    "flux2": "transformer.context_embedder",
+    "flux2-klein": "transformer.context_embedder",
+    "qwen-image": "transformer.txt_in",
+    "krea2": "transformer.txt_in.linear_1",
+    "chroma": "transformer.context_embedder",
+    "lumina2": "diffusion_model.cap_embedder.1",
+    "auraflow": "transformer.context_embedder",
+    "ernie": "transformer.text_proj",
+}
+"""The layer's name in ComfyUI's own table of LoRA keys."""
+
+
+def test_the_lora_for_comfyui_has_the_names_of_its_table(model, tmp_path):
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
+    written = ce.export_lora(edit, model, tmp_path / "c.safetensors", "comfy")
+    assert ("ComfyUI" in written.programs) == (model.family.name in {*COMFY, "pixart"})
+    if model.family.name in COMFY:
+        name = COMFY[model.family.name]
+        assert set(load_file(written.path)) == {f"{name}.lora_A.weight", f"{name}.lora_B.weight"}
+    plain = ce.export_lora(edit, model, tmp_path / "p.safetensors", "peft")
+    assert ("diffusers" in plain.programs) == hasattr(model.pipeline, "load_lora_weights")
+
+
 def test_the_lora_loaded_by_diffusers_is_the_edit(model, tmp_path):
-    if not hasattr(model.pipeline, "load_lora_weights"):
+    pipe = model.pipeline
+    if not hasattr(pipe, "load_lora_weights") and not hasattr(pipe.transformer, "load_lora_adapter"):
         pytest.skip(f"diffusers has no LoRA loader for {model.family.title}")
     edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
     written = ce.export_lora(edit, model, tmp_path / "l.safetensors", "peft", "fp32")
     before = {name: weight.clone() for name, weight in model.weights().items()}
-    pipe = model.pipeline
-    pipe.load_lora_weights(tmp_path / "l.safetensors")
-    pipe.fuse_lora(components=["transformer"])
-    pipe.unload_lora_weights()
+    if hasattr(pipe, "load_lora_weights"):
+        pipe.load_lora_weights(tmp_path / "l.safetensors")
+        pipe.fuse_lora(components=["transformer"])
+        pipe.unload_lora_weights()
+    else:
+        pipe.transformer.load_lora_adapter(load_file(tmp_path / "l.safetensors"))
+        pipe.transformer.fuse_lora()
+        pipe.transformer.unload_lora()
     fused = {name: weight.clone() for name, weight in model.weights().items()}
     for name, weight in model.weights().items():
         weight.copy_(before[name])
@@ -191,3 +223,27 @@ def test_the_same_seed_paints_with_the_edit_as_with_its_merged_weights(zimage):
     with edit.applied(model):
         assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() != plain
     assert model.generate("Van Gogh", 0, steps=2, size=64)[0].tobytes() == plain
+
+
+def test_a_guarded_edit_is_solved_alike_with_and_without_square_matrices(zimage, monkeypatch, tmp_path):
+    model, room = open_model(zimage), import_module("concept_edit.prompts.corpus")
+    recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], preserve=["the red apple"], method="guarded")
+    captions = [f"a {colour} {thing}" for colour in ("red", "blue", "old", "small") for thing in ("dog", "cat", "hat")]
+    square = ce.collect(model, recipe, corpus=ce.collect_corpus(model, captions))
+    monkeypatch.setattr(room, "WIDE", 16)
+    rows = ce.collect(model, recipe, corpus=ce.collect_corpus(model, captions))
+    around = rows.streams["text"].around
+    assert around.floor is not None
+    assert len(around.moment) < 200
+    assert square.streams["text"].around.lens is not None
+    edits = [ce.solve_statistics(statistics) for statistics in (square, rows)]
+    told = [edit.predicted["text"] for edit in edits]
+    assert told[1]["left"] == pytest.approx(told[0]["left"], abs=0.1)
+    assert told[1]["left"] < 0.5
+    held = ce.collect_corpus(model, captions)
+    held.save(tmp_path / "c.safetensors")
+    assert torch.equal(ce.Corpus.load(tmp_path / "c.safetensors").streams["text"].square, held.streams["text"].square)
+    rows.save(tmp_path / "s.safetensors")
+    again = ce.solve_statistics(ce.Statistics.load(tmp_path / "s.safetensors"))
+    assert torch.equal(again.factors["text"].left, edits[1].factors["text"].left)
+    assert torch.equal(again.factors["text"].right, edits[1].factors["text"].right)

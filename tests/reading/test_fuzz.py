@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from samples import RECIPE, WIDTH, corpus, damaged, damaged_tensors, edit, statistics, told, with_nasty
 
 import concept_edit as ce
@@ -17,9 +18,13 @@ from concept_edit.audit.history import read_history
 from concept_edit.audit.manifest import read_manifest
 from concept_edit.evaluation.rows import read_rows
 from concept_edit.export.raw import entries
+from concept_edit.language.fact_files import read_facts
+from concept_edit.language.tasks import Task
 from concept_edit.models.files.weights_files import one_file
 from concept_edit.prompts.corpus import read_captions
 from concept_edit.recipe import read_concepts
+from concept_edit.search.heads import Heads
+from concept_edit.search.traces import Trace
 
 CASES = 60
 
@@ -60,6 +65,23 @@ def test_tensor_files(kind: str, tmp_path: Path) -> None:
 YAML = RECIPE.to_yaml().encode()
 HISTORY = b'{"manifest":"a","parent":null,"when":"2026"}\n{"manifest":"b","parent":"a","when":"2026"}\n'
 CSV = 'concept,guide,weight\nVan Gogh,art,1.5\n"a, b",,\n'
+FACTS = """facts:
+- subject: The Space Needle
+  prompt: '{} is in the city of'
+  new: Rome
+  old: Seattle
+  paraphrases: ['Where is {}? In']
+- {subject: Mount Fuji, prompt: '{} lies in', new: Spain}
+"""
+TABLE = [[0.1, 0.2]]
+TRACE = {
+    "format": "concept-edit trace 1", "model": "m", "rows": ["a"], "roles": ["last"], "effects": {"mlp": TABLE},
+    "clean": 0.9, "corrupted": 0.1, "windows": {"mlp": 1}, "title": "t", "low": {}, "high": {}, "exact": {},
+}  # fmt: skip
+HEADS = {
+    "format": "concept-edit heads 1", "model": "m", "tasks": ["t"], "effects": TABLE, "low": TABLE, "high": TABLE,
+    "exact": [[True, False]], "per_task": {"t": TABLE}, "screened": None, "prompts": 3,
+}  # fmt: skip
 TEXTS: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
     "recipe": ("f.yaml", YAML, ce.Recipe.load),
     "recipe in JSON": ("f.json", RECIPE.compact().encode(), ce.Recipe.load),
@@ -68,6 +90,12 @@ TEXTS: dict[str, tuple[str, bytes, Callable[[Path], Any]]] = {
     "captions": ("f.csv", b'prompt\n"a dog, running"\na cat\n', read_captions),
     "prompts": ("f.csv", b"prompt,evaluation_seed,group\na dog,1,near\na cat,2.0,\n", read_rows),
     "history": ("history.jsonl", HISTORY, read_history),
+    "task": ("f.json", b'[{"input": "hot", "output": "cold"}, {"input": "up", "output": ["down"]}]', Task.load),
+    "task in columns": ("f.csv", b"input,output\nhot,cold\nup,down\n", Task.load),
+    "facts": ("f.yaml", FACTS.encode(), read_facts),
+    "facts in JSON": ("f.json", json.dumps(yaml.safe_load(FACTS)).encode(), read_facts),
+    "trace": ("f.json", json.dumps(TRACE).encode(), Trace.load),
+    "heads": ("f.json", json.dumps(HEADS).encode(), Heads.load),
 }
 
 
@@ -77,8 +105,9 @@ def test_texts(kind: str, tmp_path: Path) -> None:
     path, rng = tmp_path / name, random.Random(f"{kind} 2")
     path.write_bytes(whole)
     assert told(lambda: read(path)) == ""
-    for _ in range(CASES):
-        path.write_bytes(damaged(whole, rng))
+    for i in range(2 * CASES if name.endswith("json") else CASES):
+        nasty = i % 2 and name.endswith("json")
+        path.write_bytes(json.dumps(with_nasty(json.loads(whole), rng)).encode() if nasty else damaged(whole, rng))
         told(lambda: read(path))
 
 

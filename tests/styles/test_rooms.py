@@ -158,6 +158,26 @@ def test_turning_the_top_light_unit_dims_the_lamp(
     assert outside(inside - before, place) < 0.5 * outside(everywhere - before, place)
 
 
+def test_a_switch_from_one_marked_room_darkens_others(demo: Generator, reader: FactorReader, z: torch.Tensor) -> None:
+    """The mask of one room alone; the lamps of fifteen others go off, their mirror images too, and the day stays."""
+    w, masks = demo.map(z), render(factors_of(z)).masks
+    brightness = factors_of(z)[:, LAMP]
+    typical = int(brightness.argsort()[len(z) // 2])
+    switch = styles.solve_control(demo, w[typical : typical + 1], masks["shade"][typical])
+    strengths = styles.even_strengths(demo, w, switch)
+    before = demo.synthesize(w)
+    with switch.applied(demo, strength=0):
+        assert torch.equal(demo.synthesize(w), before)
+    with switch.applied(demo, strength=strengths):
+        after = demo.synthesize(w)
+    moved = reader.read(after) - reader.read(before)
+    assert float(moved[:, LAMP].mean()) < -0.4
+    assert float((reader.read(after)[:, LAMP] < 0.35).float().mean()) > 0.9
+    assert abs(float(moved[:, FACTORS.index("day")].mean())) < 0.15
+    fall = (before - after).mean(1) * masks["reflection"]
+    assert bool((fall.sum((1, 2)) / masks["reflection"].sum((1, 2)) > 0.05).float().mean() > 0.8)
+
+
 def outside(change: torch.Tensor, place: torch.Tensor) -> float:
     """Share of a change that lies outside a region."""
     size = change.abs().mean(1)

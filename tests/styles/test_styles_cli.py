@@ -93,6 +93,9 @@ def test_control(monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.C
     assert run(monkeypatch, folder, *words) == 0
     assert "reached" in capsys.readouterr().out
     assert run(monkeypatch, folder, "turn", *common, "--edit", "off.json", "-o", "t.png") == 0
+    assert run(monkeypatch, folder, "turn", *common, "--edit", "off.json", "--even", "-o", "even.png") == 0
+    assert run(monkeypatch, folder, "turn", *common, "-u", "b16.conv1:3=1", "--even", "-o", "no.png") == 2
+    assert "does not tell where it ends" in capsys.readouterr().err
     strip, pair = (np.array(Image.open(folder / name)).astype(int) for name in ("strip.png", "t.png"))
     assert strip.shape == (16, 7 * 16, 3)
     assert np.array_equal(strip[:, 32:48], pair[:16])

@@ -74,7 +74,7 @@ def test_shares_are_read_as_a_person_writes_them(text, shares):
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        (["destroy", "cat"], "Row 1: 'destroy' is no change; write erase, moderate, balance or keep"),
+        (["destroy", "cat"], "Row 1: 'destroy' is no change; write erase, moderate, balance, steer or keep"),
         (["erase", "cat", "", "much"], "Row 1: the weight 'much' is no number"),
         (["erase", "cat", "", "-1"], "Row 1: weight: Input should be greater than 0"),
         (["balance", "cook", "man"], "'man' names no shares; write for example: man 50 %"),
@@ -117,7 +117,7 @@ def test_names_csv_and_recipes_are_read(visit, tmp_path):
         ("huge.txt", b"x" * 2_000_000, "has 2.0 MB and the page reads up to 1 MB"),
         ("model.ckpt", b"\x80\x04", "is a .ckpt; drop one of .csv"),
         ("nothing.txt", b"\n\n", "names no concept"),
-        ("latin.txt", "Ren\xe9".encode("latin-1"), "is not text in UTF-8"),
+        ("latin.txt", "Ren\xe9".encode("latin-1"), "is not UTF-8 text"),
         ("other.csv", b"name\nMonet\n", "expected a 'concept' column"),
         ("bad.yaml", b"edits: [}", "not YAML"),
     ],

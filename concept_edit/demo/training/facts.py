@@ -118,14 +118,14 @@ def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | 
         start[: batch // 2] = 0
         return words.loss(trained, ids, weights, start + torch.arange(LENGTH))
 
-    schedule = loop.Schedule(steps, rate, warmup=60, ema=0.99, save_every=50)
+    schedule = loop.Schedule(steps, rate, ema=0.995, save_every=100)
     return loop.run(model, loss, schedule, root / "facts", stop_after=stop_after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--rate", type=float, default=8e-3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--stop-after", type=int)

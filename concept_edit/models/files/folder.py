@@ -54,6 +54,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         defaults=generation_in(folder),
         origin=Origin(folder, matrices.names),
         layers=layers_of(config),
+        channels=channels_of(config),
     )
 
 
@@ -74,6 +75,20 @@ def layers_of(config: Mapping[str, Any]) -> int:
     return layers if isinstance(layers, int) else 2
 
 
+def channels_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Channels a denoiser takes and gives, from its configuration; None where that does not say both."""
+    taken, given = config.get("in_channels"), config.get("out_channels")
+    return (taken, given) if isinstance(taken, int) and isinstance(given, int) else None
+
+
+def painter(family: Family, channels: tuple[int, int] | None) -> str:
+    """The diffusers class that paints with a denoiser of so many channels."""
+    if channels is None or channels[0] <= channels[1]:
+        return family.pipeline
+    filling = {"flux": "FluxFillPipeline"}
+    return filling.get(family.name, family.pipeline.removesuffix("Pipeline") + "InpaintPipeline")
+
+
 def _present(folder: Path, spec: Tower, index: dict[str, Any], family: Family) -> bool:
     entry = index.get(spec.encoder)
     listed = isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
@@ -90,7 +105,8 @@ def tower_in(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) ->
     refuse_tokenizer(folder / spec.tokenizer, spec, tokenizer, config)
     try:
         resting = build(spec.kind, config, stored, dtype)
-    except (KeyError, ValueError):  # names or sizes that transformers may know how to read
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+        # names or sizes that transformers may know how to read, and if not, `_as_transformers_reads` says what is wrong
         encoder = _as_transformers_reads(where, weights, spec, config, dtype)
         return OpenTower(spec, encoder.eval().requires_grad_(False).to(place.device), tokenizer)
     return settled(OpenTower(spec, resting.encoder, tokenizer, resting), place)
@@ -175,10 +191,11 @@ def _pipeline(
         given["requires_safety_checker"] = False
     weights, where = part(folder / family.denoiser), folder / family.denoiser / "config.json"
     variant = variant_of(next(iter(weights.where.values())))
+    config = read_json(where)
     with one_sentence(where, f"made into a {family.denoiser}"), init_empty_weights():
-        refuse_larger(getattr(diffusers, family.denoiser_class).from_config(read_json(where)), weights, where)
+        refuse_larger(getattr(diffusers, family.denoiser_class).from_config(config), weights, where)
     with one_sentence(folder, "put together to paint"), quiet():
-        pipeline = getattr(diffusers, family.pipeline).from_pretrained(
+        pipeline = getattr(diffusers, painter(family, channels_of(config))).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=dtype, variant=variant, **given
         )
     return pipeline.to(place.device)

@@ -6,7 +6,7 @@ from typing import Any
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, family_of
-from concept_edit.models.files.folder import layers_of
+from concept_edit.models.files.folder import channels_of, layers_of
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.probe import told
 from concept_edit.models.route import OpenRoute
@@ -27,10 +27,11 @@ def open_live(pipeline: Any) -> OpenedModel:
         raise ValueError(f"{error}; {told(pipeline)}") from error
     if getattr(pipeline, family.denoiser, None) is None:
         raise ValueError(f"This {kind} has no {family.denoiser}; give a complete {family.title} pipeline.")
-    layers = layers_of(getattr(denoiser, "config", {}))
+    config = getattr(denoiser, "config", {})
+    about: dict[str, Any] = {"layers": layers_of(config), "channels": channels_of(config)}
     route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
     towers = _towers(pipeline, family)
-    return OpenedModel(_name(pipeline, kind), family, towers, pipeline=pipeline, layers=layers, route=route)
+    return OpenedModel(_name(pipeline, kind), family, towers, pipeline=pipeline, route=route, **about)
 
 
 def _name(pipeline: Any, kind: str) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import FAMILIES, Family, Tower, readers_of
-from concept_edit.models.files.folder import encoder_config, generation_in, settled, tokenizer_in, tower_in
+from concept_edit.models.files.folder import encoder_config, generation_in, painter, settled, tokenizer_in, tower_in
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.layouts import Layout, configuration, find_tower, layout_of, prefix_of
 from concept_edit.models.files.names import diffusers_name, layers_per_level
@@ -65,8 +65,9 @@ def open_single_file(path: Path, place: Placement, *, companion: Path | None = N
     layers = layers_per_level(weights.where)
     defaults = {} if companion is None else generation_in(companion)
     return OpenedModel(
-        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults
-    )
+        str(path), file.family, towers, matrices=matrices, load=load, origin=origin, layers=layers, defaults=defaults,
+        channels=_channels(file),
+    )  # fmt: skip
 
 
 def text_side(family: Family, naming: str, weights: Weights) -> dict[str, str]:
@@ -164,9 +165,16 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
     given |= {tower.spec.tokenizer: tower.tokenizer for tower in towers}
     if not any(name.startswith(("first_stage_model.", "vae.")) for name in file.weights.where):
         given["vae"] = _vae(file, dtype)
+    channels = _channels(file)
+    kind = painter(file.family, channels)
     try:
         with quiet():
-            pipeline = getattr(diffusers, file.family.pipeline).from_single_file(
+            if kind != file.family.pipeline and channels is not None:
+                given[file.family.denoiser] = getattr(diffusers, file.family.denoiser_class).from_single_file(
+                    str(file.path), config=str(config), subfolder=file.family.denoiser, local_files_only=True,
+                    dtype=dtype, in_channels=channels[0],
+                )  # fmt: skip
+            pipeline = getattr(diffusers, kind).from_single_file(
                 str(file.path), config=str(config), local_files_only=True, dtype=dtype, **given
             )
     except (SingleFileComponentError, RuntimeError, KeyError, ValueError) as error:
@@ -175,6 +183,21 @@ def _pipeline(file: _File, towers: list[OpenTower], dtype: torch.dtype) -> Any:
             "architecture give companion=, a diffusers folder with its configuration"
         ) from error
     return pipeline.to(file.place.device)
+
+
+_ENDS = {
+    "unet": ("input_blocks.0.0.weight", "out.2.weight"),
+    "flux": ("img_in.weight", "final_layer.linear.weight"),
+}
+"""The first and the last matrix of a denoiser, by naming."""
+
+
+def _channels(file: _File) -> tuple[int, int] | None:
+    """Channels the denoiser takes and gives; None where the file does not say."""
+    first, last = (file.prefix + name for name in _ENDS.get(file.layout.naming, ("", "")))
+    if first not in file.weights.where or last not in file.weights.where:
+        return None
+    return file.weights.shape(first)[1], file.weights.shape(last)[0]
 
 
 def _describes(file: _File) -> bool:

@@ -56,7 +56,7 @@ def test_the_solution_is_the_minimum_of_the_written_sum(
     """Any other move makes mean_M ‖Jy - t‖² + o mean_out ‖Jy‖² + λ‖y‖² larger, computed from its definition."""
     weights = Weights(outside=0.3, prior=0.01)
     job = Solve(lamp_model, lit[:1], place)
-    goal = darker(job.before, job.masks, 1.0, job.own(0))
+    goal = darker(job.before, job.masks, 1.0, job.own)
     start = torch.zeros(len(job.natural))
     normal, right, kept = job.normal(goal, weights, 0, start)
     assert kept.shape == (0, len(job.natural))
