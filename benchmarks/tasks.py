@@ -1,9 +1,11 @@
 """Which heads carry a task in SmolLM2-135M, and what a vector made of them does; every part is kept and gone on with.
 
+    OMP_NUM_THREADS=1 python benchmarks/tasks.py --world --model demo-tasks --shots 6 --root work/tasks-demo
     OMP_NUM_THREADS=1 python benchmarks/tasks.py --data DATA/tasks --root work/tasks --out benchmarks/tasks.md
 
 `--data` holds the public task sets (JSON rows of `input`, `output`). Pairs are split by input: heads, means, layer and
-strength come from one part, every share in the table from the other. Seconds are CPU time of this process, one thread.
+strength come from one part, every share in the table from the other. `--world` takes the embedded learner's tasks
+instead; `turned_nouns` among them is the control whose words do not tell the task. Seconds are CPU time, one thread.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ TASKS = (
     "next_item",
 )
 TOP = 10
+"""Heads that make a vector; fewer where a model has fewer than forty."""
+STRENGTHS = (1.0, 1.5, 2.0, 3.0)
+"""Of the vector, tried in every layer from a sixth to two thirds of the depth."""
 
 
 def kept(path: Path, work: Callable[[], Any]) -> Any:
@@ -48,38 +53,66 @@ def kept(path: Path, work: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def one_task(lm: ce.LanguageModel, task: Task, heads: ce.Heads, count: int, examples: int) -> dict[str, Any]:
+def size(heads: ce.Heads) -> int:
+    """Heads in a vector."""
+    return min(TOP, max(1, heads.effects.numel() // 4))
+
+
+def world() -> dict[str, Task]:
+    """The embedded learner's tasks, lists of words among them."""
+    from concept_edit.demo.language.tasks import skills
+
+    return {skill.name: Task(skill.name, tuple(skill.pairs(120))) for skill in skills()}
+
+
+def one_task(
+    lm: ce.LanguageModel, task: Task, heads: ce.Heads, count: int, examples: int, shots: int
+) -> dict[str, Any]:
     """Layer and strength on the search part, everything else on held-out pairs."""
     made, held = task.split()
-    means = mean_heads(lm, made.prompts(examples))
-    vector = from_means(lm, means, heads.top(TOP), task.name)
-    found = sweep(lm, vector, made, layers=range(2, lm.layers - 3, 2), strengths=(1.0, 1.5, 2.0), count=30)
+    means = mean_heads(lm, made.prompts(examples, shots=shots))
+    vector = from_means(lm, means, heads.top(size(heads)), task.name)
+    found = sweep(lm, vector, made, layers=range(lm.layers // 6, lm.layers * 2 // 3), count=30, strengths=STRENGTHS)
     layer, strength = found.best
-    wrong = mean_heads(lm, shuffled(made, examples // 2, 10, 3))
+    wrong = mean_heads(lm, shuffled(made, examples // 2, shots, 3))
     controls = {
-        "others' heads": from_means(lm, means, heads.top(TOP, but=task.name), task.name),
-        "random heads": from_means(lm, means, heads.random(TOP), task.name),
+        "others' heads": from_means(lm, means, heads.top(size(heads), but=task.name), task.name),
+        "random heads": from_means(lm, means, heads.random(size(heads)), task.name),
         "random vector": random_vector(vector),
-        "shuffled task": from_means(lm, wrong, heads.top(TOP), task.name),
+        "wrong examples": from_means(lm, wrong, heads.top(size(heads)), task.name),
     }
-    trial = try_vector(lm, vector, held, layer, strength, shown=made, controls=controls, count=count, words=True)
+    trial = try_vector(
+        lm, vector, held, layer, strength, shown=made, controls=controls, shots=shots, count=count, words=True
+    )
     shares = [[s.condition, s.who, s.hits, s.n, s.measure] for s in trial.shares]
     says = vector.decoded(lm, 5)
     return {"layer": layer, "strength": strength, "shares": shares, "says": says, "swept": found.accuracy.tolist()}
 
 
-def lists(lm: ce.LanguageModel, folder: Path, heads: ce.Heads, count: int) -> dict[str, Any]:
-    """Arithmetic on lists of three words: upper case, and capitals of countries."""
+def squares(folder: Path | None) -> dict[str, dict[str, Task]]:
+    """Name of a map -> its four tasks on lists of three words."""
+    if folder is None:
+        own = world()
+        return {
+            name: {f"{p} {w}": own[f"{p}_{n}"] for p in ("first", "last") for w, n in (("copy", "copy"), ("map", name))}
+            for name in ("capitals", "french")
+        }
     words = [pair[0] for pair in Task.load(folder / "capitalize.json").pairs if pair[0].isalpha() and len(pair[0]) < 8]
     maps = {"upper case": [(word, word.upper()) for word in words[:150]]}
     maps["capitals"] = list(Task.load(folder / "country-capital.json").pairs)
+    return {name: list_tasks(pairs, count=120) for name, pairs in maps.items()}
+
+
+def lists(lm: ce.LanguageModel, folder: Path | None, heads: ce.Heads, count: int, shots: int) -> dict[str, Any]:
+    """Arithmetic on lists of three words."""
     found = {}
-    for name, pairs in maps.items():
-        tasks = list_tasks(pairs, count=120)
+    for name, tasks in squares(folder).items():
         search = tasks["last map"].split(held_out=0.4)[0]
-        own = ce.function_vector(lm, search, heads.top(TOP), prompts=20)
-        layer, strength = sweep(lm, own, search, layers=range(6, lm.layers - 8, 2), strengths=(1.0, 2.0), count=20).best
-        corners = arithmetic(lm, tasks, heads.top(TOP), layer, strength, count=count)
+        own = ce.function_vector(lm, search, heads.top(size(heads)), prompts=20, shots=shots)
+        layer, strength = sweep(
+            lm, own, search, layers=range(lm.layers // 6, lm.layers * 2 // 3), strengths=STRENGTHS, count=20
+        ).best
+        corners = arithmetic(lm, tasks, heads.top(size(heads)), layer, strength, count=count, shots=shots)
         found[name] = f"Layer {layer}, strength {strength:g}.\n\n{report(corners)}"
     return found
 
@@ -93,7 +126,7 @@ def trial_of(name: str, part: dict[str, Any]) -> Trial:
 def page(lm: ce.LanguageModel, heads: ce.Heads, parts: dict[str, Any], sums: dict[str, Any], seconds: float) -> str:
     """The page of results."""
     lines = [
-        "# Tasks in SmolLM2-135M: heads and vectors",
+        f"# Tasks in {lm.name}: heads and vectors",
         "",
         f"Written by `benchmarks/tasks.py`. Model {lm.name}, {lm.layers} layers of {lm.heads} heads; one thread of a "
         "shared CPU. Shares are of prompts whose first answer token is the likeliest, on held-out pairs, with 95 % "
@@ -108,13 +141,16 @@ def page(lm: ce.LanguageModel, heads: ce.Heads, parts: dict[str, Any], sums: dic
         "| layer | head | probability gained | 95 % |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {r.layer} | {r.head} | {r.effect:+.4f} | {r.low:+.4f} to {r.high:+.4f} |" for r in heads.rows(TOP)]
-    lines += ["", "## Zero-shot", "", f"Vectors of the top {TOP} heads.", ""]
-    who = ("plain", "vector", "others' heads", "random heads", "random vector", "shuffled task")
-    lines += [f"| task | 10-shot | {' | '.join(who)} | layer, strength |", "|---" * (len(who) + 3) + "|"]
+    lines += [
+        f"| {r.layer} | {r.head} | {r.effect:+.4f} | {r.low:+.4f} to {r.high:+.4f} |" for r in heads.rows(size(heads))
+    ]
+    lines += ["", "## Zero-shot", "", f"Vectors of the top {size(heads)} heads.", ""]
+    who = ("plain", "vector", "others' heads", "random heads", "random vector", "wrong examples")
+    shots = next(iter(parts.values()))["shares"][0][0]
+    lines += [f"| task | {shots} | {' | '.join(who)} | layer, strength |", "|---" * (len(who) + 3) + "|"]
     trials = {name: trial_of(name, part) for name, part in parts.items()}
     for name, trial in trials.items():
-        cells = [shown(trial.share("10-shot", "plain"))] + [shown(trial.share("zero-shot", each)) for each in who]
+        cells = [shown(trial.share(shots, "plain"))] + [shown(trial.share("zero-shot", each)) for each in who]
         lines.append(f"| {name} | {' | '.join(cells)} | {trial.layer}, {trial.strength:g} |")
     lines += ["", "The same with wrong examples (shuffled labels), other templates, and whole words.", ""]
     for name, trial in trials.items():
@@ -134,7 +170,9 @@ def shown(share: Share) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--world", action="store_true")
+    parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--root", type=Path, default=Path("work/tasks"))
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
@@ -147,19 +185,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     lm = ce.open_language_model(given.model, device=given.device)
-    tasks = [Task.load(given.data / f"{name}.json") for name in given.tasks]
+    if given.world == (given.data is not None):
+        parser.error("give --data, or --world")
+    tasks = (
+        [task for name, task in world().items() if not name.startswith(("first_", "last_"))]
+        if given.world
+        else [Task.load(given.data / f"{name}.json") for name in given.tasks]
+    )
     search = [task.split()[0] for task in tasks]
     heads = ce.rank_heads(
-        lm, search, prompts=given.prompts, examples=given.examples, folder=given.root / "heads", progress=True
+        lm,
+        search,
+        prompts=given.prompts,
+        examples=given.examples,
+        shots=given.shots,
+        folder=given.root / "heads",
+        progress=True,
     )
-    print(heads.table(TOP), flush=True)
+    print(heads.table(size(heads)), flush=True)
     heads.save(given.root / "heads.json")
     parts = {}
     for task in tasks:
         path = given.root / f"{task.name}.json"
-        parts[task.name] = kept(path, lambda task=task: one_task(lm, task, heads, given.count, given.examples))  # type: ignore[misc]
+        parts[task.name] = kept(
+            path, lambda task=task: one_task(lm, task, heads, given.count, given.examples, given.shots)
+        )  # type: ignore[misc]
         print(f"\n{task.name}\n{trial_of(task.name, parts[task.name]).table()}", flush=True)
-    sums = {} if given.no_sums else kept(given.root / "sums.json", lambda: lists(lm, given.data, heads, given.count))
+    sums = (
+        {}
+        if given.no_sums
+        else kept(given.root / "sums.json", lambda: lists(lm, given.data, heads, given.count, given.shots))
+    )
     if given.out:
         replace_file(given.out, page(lm, heads, parts, sums, heads.seconds).encode())
         heads.plot(given.out.with_suffix(".png"))

@@ -103,7 +103,7 @@ def _corner(
     a, b, less = SQUARE[name]
     total = vectors[a] + vectors[b] - vectors[less]
     tried = {"own": vectors[name], "sum": total, "a": vectors[a], "b": vectors[b]}
-    prompts = asked.prompts(count, shots=0, seed=seed)
+    prompts = asked.prompts(min(count, len(asked.pairs)), shots=0, seed=seed)
     hits = first_tokens(lm, prompts, {key: (vector, layer, strength) for key, vector in tried.items()})
     shares = {key: Share("zero-shot", key, sum(own), len(own)) for key, own in hits.items()}
     cosine = total.cosine(vectors[name])

@@ -104,6 +104,7 @@ def sweep(
 ) -> Sweep:
     """Add the vector in each layer and strength to zero-shot prompts of `task`: the part not held out."""
     chosen = tuple(range(lm.layers) if layers is None else layers)
+    count = min(count, len(task.pairs))
     prompts = task.prompts(count, shots=0, seed=seed)
     added: dict[str, Added] = {f"{layer} {s}": (vector, layer, s) for layer in chosen for s in strengths}
     found = first_tokens(lm, prompts, added)
@@ -133,8 +134,10 @@ def try_vector(
         shown: Where examples come from.
         controls: Name -> vector that should do nothing.
         natural: Templates of plain sentences, with {input} and {output}, asked without examples.
+        count: Prompts of each kind, at most one for each pair: the same question twice is no second measurement.
         words: Measure whole words too, where nothing was shown.
     """
+    count = min(count, len(task.pairs))
     added: dict[str, Added] = {"vector": (vector, layer, strength)}
     added |= {name: (other, layer, strength) for name, other in (controls or {}).items()}
     source = shown or task
@@ -165,7 +168,7 @@ def portability(
     """(vector, task) -> zero-shot share: a vector should do its own task and no other. "plain" is no vector."""
     found: dict[tuple[str, str], Share] = {}
     for task in tasks:
-        prompts = task.prompts(30, shots=0, seed=7)
+        prompts = task.prompts(min(30, len(task.pairs)), shots=0, seed=7)
         hits = first_tokens(lm, prompts, {name: (vector, layer, strength) for name, vector in vectors.items()})
         for name, own in hits.items():
             found[name, task.name] = Share("zero-shot", name, sum(own), len(own))

@@ -117,7 +117,7 @@ def _mean(found: Sequence[Mapping[str, Any]], kinds: Sequence[Kind]) -> Mean:
         means = np.stack([_nanmean(tables[draw]) for draw in draws])
         few = np.isfinite(tables).sum(axis=0) < 2
         with np.errstate(all="ignore"):
-            ends = np.nanpercentile(np.where(np.isfinite(means), means, np.nan), [2.5, 97.5], axis=0)
+            ends = np.nanpercentile(np.where(few, 0.0, means), [2.5, 97.5], axis=0)
         low[kind] = torch.from_numpy(np.where(few, -np.inf, ends[0]))
         high[kind] = torch.from_numpy(np.where(few, np.inf, ends[1]))
         told = [row["screened"][kind] for row in found if kind in row["screened"]]

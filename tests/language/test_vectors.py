@@ -162,11 +162,13 @@ def test_a_planted_vector_does_its_task_and_controls_do_not():
     for condition in ("zero-shot", "shuffled", "Say {input},{output}"):
         assert trial.share(condition, "vector").value == 1
         assert trial.share(condition, "random").value == 0
-    assert trial.share("2-shot", "plain").n == 4
+    assert trial.share("2-shot", "plain").n == len(held.pairs) == 3
     assert trial.share("zero-shot", "plain", "whole word").hits == 0
-    assert "| zero-shot, first token | 0.00 [0.00, 0.49] | 1.00 [0.51, 1.00]" in trial.table()
+    assert "| zero-shot, first token | 0.00 [0.00, 0.56] | 1.00 [0.44, 1.00]" in trial.table()
     with pytest.raises(ValueError, match="was not measured"):
         trial.share("9-shot", "plain")
+    many = try_vector(lm, vector, held, lm.layers - 1, shown=made, shots=2, count=50)
+    assert {share.n for share in many.shares} == {len(held.pairs)}, "a question asked twice is no second measurement"
     moved = portability(lm, {"always": vector}, [task, TASK], lm.layers - 1)
     assert moved["always", "always"].value == 1
     assert moved["always", "t"].value == moved["plain", "always"].value == 0

@@ -1,0 +1,95 @@
+"""Where the embedded model holds its facts: the mean trace of many with intervals, and what a gradient foretells.
+
+    OMP_NUM_THREADS=1 python benchmarks/trace.py --facts 60 --root work/trace --out benchmarks/trace.md
+
+`--model` and `--file` take another language model and its file of facts. Seconds are CPU time, one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+import concept_edit as ce
+from concept_edit.files import replace_file
+from concept_edit.language.fact_files import read_facts
+
+
+def facts_of(file: Path | None, most: int) -> list[ce.Fact]:
+    """Of a file, or of the embedded world."""
+    if file is not None:
+        return read_facts(file, most=most)
+    from concept_edit.demo.language import rewrites
+
+    return [ce.Fact(**row) for row in rewrites(most)]
+
+
+def page(found: ce.Trace, one: ce.Trace, seconds: float, alone: float) -> str:
+    """The page of results."""
+    lines = [
+        f"# Where {found.model} holds its facts",
+        "",
+        f"Written by `benchmarks/trace.py`: {found.facts} facts ({found.skipped} more, not known, left out), "
+        f"ten noises on each subject; {seconds:.0f} s of CPU, {alone:.1f} s for the first of them alone. The answer's "
+        f"probability is {found.clean:.3f}, with noise {found.corrupted:.3f}.",
+        "",
+        f"{found.sentence}.",
+        "",
+    ]
+    for kind, table in found.effects.items():
+        lines += [f"## {kind} restored, {found.windows[kind]} at a time", ""]
+        layers = range(table.shape[1])
+        lines += [
+            "| role of token | " + " | ".join(f"layer {n}" for n in layers) + " |",
+            "|---" * (len(layers) + 1) + "|",
+        ]
+        for n, role in enumerate(found.rows):
+            cells = [f"{float(table[n, x]):+.3f} ({cell(found, kind, n, x)})" for x in layers]
+            lines.append(f"| {role} | {' | '.join(cells)} |")
+        lines.append("")
+    told = ", ".join(f"{kind} {value:.2f}" for kind, value in one.screened.items())
+    early, late = float(found.row("last subject", "hidden").max()), float(found.row("last", "hidden")[0])
+    if late > 10 * abs(early):
+        lines += [
+            f"Here the facts are not held at the subject: the last token has {late:+.3f} after layer 0, which reads "
+            f"the subject's embeddings itself, and no state at the last subject token gives more than {early:+.3f}.",
+            "",
+        ]
+    lines.append(f"The gradient's estimates against what was computed, Spearman, first fact: {told}.")
+    return "\n".join([*lines, ""])
+
+
+def cell(found: ce.Trace, kind: str, n: int, x: int) -> str:
+    """A 95 % interval."""
+    return f"{float(found.low[kind][n, x]):+.2f} to {float(found.high[kind][n, x]):+.2f}"  # type: ignore[index]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--file", type=Path)
+    parser.add_argument("--facts", type=int, default=60)
+    parser.add_argument("--root", type=Path, default=Path("work/trace"))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    lm = ce.open_language_model(given.model, device="cpu")
+    facts = facts_of(given.file, given.facts)
+    began = time.process_time()
+    one = ce.trace(lm, facts[0])
+    alone = time.process_time() - began
+    screened = ce.trace(lm, facts[0], exact=len(one.rows) * lm.layers)
+    began = time.process_time()
+    found = ce.trace(lm, facts, folder=given.root, progress=True)
+    text = page(found, screened, time.process_time() - began, alone)
+    print(text)
+    if given.out:
+        replace_file(given.out, text.encode())
+        found.plot(given.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
