@@ -166,7 +166,8 @@ def _lines(files: Sequence[Path]) -> Iterator[str]:
 
 def _own_texts(lm: LanguageModel, tokens: int, length: int, seed: int) -> Iterator[str]:
     """More than enough; each round draws anew."""
-    room = min(length, int(getattr(lm.model.config, "max_position_embeddings", length))) - 4
+    longest = max(lm.encode(STARTS).lengths)
+    room = min(length, int(getattr(lm.model.config, "max_position_embeddings", length))) - longest
     for round_ in range(1 + 2 * tokens // (len(STARTS) * room)):
         said = lm.complete(STARTS, tokens=room, seed=seed + round_)
         yield from (start + text for start, text in zip(STARTS, said, strict=True))
