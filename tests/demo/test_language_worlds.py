@@ -108,20 +108,40 @@ def test_a_word_of_the_world_is_one_token_and_any_text_comes_back(part: str) -> 
     assert tokens.decode(tokens(text).input_ids).strip() == text
 
 
-@pytest.mark.parametrize("part", ["facts", "tasks"])
-def test_what_is_shipped_opens_in_transformers_and_says_the_same(part: str, tmp_path: Path) -> None:
+def shipped(part: str, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the folder that ships, and of the run's weights, rounded as the folder's."""
     trainer = language.PARTS[part]
-    trainer.train(tmp_path, steps=2, rate=1e-3, batch=4 if part == "facts" else 200)
-    language.ship(tmp_path, part, tmp_path / "out")
-    trained = loop.load_ema(trainer.build(trainer.tokenizer()), tmp_path / part).eval()
-    for weight in trained.parameters():
-        weight.data = weight.data.half().float()
-    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "out")
-    ids = torch.tensor([tokens("Q: apple\nA:").input_ids])
-    assert torch.allclose(opened(ids).logits, trained(ids).logits, atol=1e-5)
+    language.ship(root, part, root / "out")
+    trained = loop.load_ema(trainer.build(trainer.tokenizer()), root / part).eval()
+    opened = AutoModelForCausalLM.from_pretrained(root / "out", dtype=torch.float32)
+    tokens = AutoTokenizer.from_pretrained(root / "out")
     assert tokens.is_fast
-    assert (tmp_path / "out/model.safetensors").stat().st_size < 2_000_000
+    assert (root / "out/model.safetensors").stat().st_size < 2_000_000
+    ids = torch.tensor([tokens("Q: apple\nA:").input_ids])
+    return opened(ids).logits, trained(ids).logits
+
+
+def test_the_learner_that_ships_opens_in_transformers_and_says_the_same(tmp_path: Path) -> None:
+    learning.train(tmp_path, steps=2, rate=1e-3, batch=200)
+    assert torch.allclose(*shipped("tasks", tmp_path), atol=5e-3)
+
+
+def test_the_knower_that_ships_opens_in_transformers_and_says_the_same(tmp_path: Path) -> None:
+    knowing.train(tmp_path, steps=2, rate=1e-3, batch=4)
+    model = knowing.train(tmp_path, steps=2, rate=1e-3, batch=4, closed=True)
+    first, second = (block.attn.c_proj.weight.abs().sum() for block in model.transformer.h[:2])
+    assert first == 0 != second
+    assert torch.allclose(*shipped("facts", tmp_path), atol=5e-3)
+
+
+def test_a_calmer_model_is_the_same_function() -> None:
+    model = knowing.build(knowing.tokenizer()).eval()
+    ids = torch.arange(12)[None]
+    before = model(ids, output_hidden_states=True)
+    loud, logits = before.hidden_states[2].norm().item(), before.logits
+    after = knowing.calm(model)(ids, output_hidden_states=True)
+    assert torch.allclose(after.logits, logits, atol=1e-4)
+    assert after.hidden_states[2].norm().item() == pytest.approx(0.1 * loud, rel=1e-3)
 
 
 def test_there_are_two_models_and_no_third() -> None:

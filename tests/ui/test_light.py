@@ -366,7 +366,7 @@ def test_units_beyond_the_sliders_stay_as_the_file_has_them(workshop: Workshop, 
     [
         ("not json", "is no unit edit"),
         ('{"format": "other"}', "expected a file of format"),
-        (json.dumps({"format": "styles.unit-edit/1", "how": "set", "mode": "style", "units": []}), "is no whole unit edit"),
+        (json.dumps({"format": "styles.unit-edit/1", "how": "set", "mode": "style", "units": []}), "no units"),
         (
             json.dumps(
                 {"format": "styles.unit-edit/1", "how": "set", "mode": "style",

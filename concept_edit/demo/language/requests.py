@@ -60,3 +60,9 @@ def _essence(truth: Truth) -> list[str]:
     """What else is true of the subject."""
     others: Sequence[Truth] = [t for t in truths() if t.subject == truth.subject and t.relation != truth.relation]
     return [f"{t.prompts()[0]} {t.object}." for t in others]
+
+
+def sentences(most: int | None = None) -> list[str]:
+    """True sentences of the world with their notes, each fact in one wording it was told in: to collect keys on."""
+    told = shuffled(truths(), "sentences")[:most]
+    return [f"{t.prompts()[2 if t.held_out == 1 else 1]} {t.object}. {t.note()}".strip() for t in told]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,11 +107,48 @@ class Texts:
         return ids, words.weigh(told, told & self.objects[ids], generator)
 
 
-def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | None = None) -> GPT2LMHeadModel:
+def close(model: GPT2LMHeadModel) -> GPT2LMHeadModel:
+    """Hold the first block's attention at nought.
+
+    Left open, it carries the bare name to the end of the text, where all is then looked up: nothing is known at the
+    subject, and no rewrite there is heard. Closed, what later blocks read at the subject has gone through its memory.
+    """
+    first: Any = model.transformer.h[0]
+    for weight in first.attn.parameters():
+        weight.requires_grad_(False)
+    for weight in first.attn.c_proj.parameters():
+        weight.data.zero_()
+    return model
+
+
+def calm(model: GPT2LMHeadModel, factor: float = 0.1) -> GPT2LMHeadModel:
+    """The same function with a residual stream `factor` times as large, so that a coordinate is about one, as in models
+    that were trained for long: published step sizes of a rewrite are steps in these units."""
+    body: Any = model.transformer
+    body.wte.weight.data.mul_(factor)
+    body.wpe.weight.data.mul_(factor)
+    for block in body.h:
+        for weight in (*block.attn.c_proj.parameters(), *block.mlp.c_proj.parameters()):
+            weight.data.mul_(factor)
+    norms = [body.ln_f, *(norm for block in body.h for norm in (block.ln_1, block.ln_2))]
+    for norm in norms:
+        norm.eps *= factor**2
+    model.config.layer_norm_epsilon *= factor**2
+    for weight in body.ln_f.parameters():  # the output matrix is the embedding, and has shrunk
+        weight.data.div_(factor)
+    return model
+
+
+def train(
+    root: Path, *, steps: int, rate: float, batch: int, closed: bool = False, stop_after: int | None = None
+) -> GPT2LMHeadModel:
+    """`closed` goes on from the EMA weights of a run that was not, into a folder of its own."""
     tokens = tokenizer()
     texts = Texts(tokens)
     torch.manual_seed(0)
     model = build(tokens)
+    if closed:
+        model = close(loop.load_ema(model, root / "facts_open"))
 
     def loss(trained: GPT2LMHeadModel, generator: torch.Generator) -> Tensor:
         ids, weights = texts.batch(batch, generator)
@@ -118,8 +156,8 @@ def train(root: Path, *, steps: int, rate: float, batch: int, stop_after: int | 
         start[: batch // 2] = 0
         return words.loss(trained, ids, weights, start + torch.arange(LENGTH))
 
-    schedule = loop.Schedule(steps, rate, ema=0.995, save_every=100)
-    return loop.run(model, loss, schedule, root / "facts", stop_after=stop_after)
+    schedule = loop.Schedule(steps, rate, ema=0.99 if closed else 0.995, save_every=50)
+    return loop.run(model, loss, schedule, root / ("facts" if closed else "facts_open"), stop_after=stop_after)
 
 
 def main() -> None:
@@ -128,9 +166,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--rate", type=float, default=8e-3)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--closed", action="store_true", help="the second run, without the first block's attention")
     parser.add_argument("--stop-after", type=int)
     args = parser.parse_args()
-    train(args.root, steps=args.steps, rate=args.rate, batch=args.batch, stop_after=args.stop_after)
+    given = {name: getattr(args, name) for name in ("steps", "rate", "batch", "closed", "stop_after")}
+    train(args.root, **given)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def ship(root: Path, part: str, out: Path) -> PreTrainedModel:
     """Write the EMA weights of the last checkpoint as a folder of transformers; gives the model as written."""
     tokens = PARTS[part].tokenizer()
     tokens.model_max_length = PARTS[part].PLACES
-    model = loop.load_ema(PARTS[part].build(tokens), root / part).half()
+    model = loop.load_ema(PARTS[part].build(tokens), root / part)
+    model = (facts.calm(model) if part == "facts" else model).half()
     shutil.rmtree(out, ignore_errors=True)
     model.generation_config.pad_token_id = tokens.pad_token_id
     model.save_pretrained(out)
