@@ -52,9 +52,9 @@ def one_pass(model: str) -> None:
 
 def table(family: str, folder: Path) -> list[str]:
     """A line for each verb."""
-    from real_models import write_file
-
-    model, cache = write_file(family, folder / f"{family}.safetensors"), folder / "cache"
+    model, cache = folder / f"{family}.safetensors", folder / "cache"
+    # In a process of its own: a child's peak begins with its parent's size.
+    child([__file__, "--write", family, "--out", str(model)], cache)
     edit, out = folder / "edit.safetensors", folder / "out.safetensors"
     told = subprocess.run(
         [sys.executable, __file__, "--pass", str(model)], capture_output=True, text=True, check=True, cwd=ROOT,
@@ -88,16 +88,23 @@ def main() -> None:
     parser.add_argument("families", nargs="*", help="sd1, sdxl; sd1 where none is named")
     parser.add_argument("--out", type=Path, help="Markdown file to write")
     parser.add_argument("--folder", type=Path, help="where the models are written, 2.2 GB for SDXL; removed after")
+    parser.add_argument("--write", help=argparse.SUPPRESS)
     parser.add_argument("--pass", dest="model", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.model:
         return one_pass(given.model)
+    if given.write:
+        from real_models import write_file
+
+        write_file(given.write, given.out)
+        return None
     lines = [HEAD]
     for family in given.families or ["sd1"]:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             lines += table(family, Path(folder))
     if given.out:
         given.out.write_text(f"# Real sizes\n\n{__doc__.split(chr(10), 4)[4].strip()}\n\n" + "\n".join(lines) + "\n")
+    return None
 
 
 if __name__ == "__main__":
