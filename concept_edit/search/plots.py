@@ -99,6 +99,7 @@ def _lines(trace: Drawn) -> Any:
                 low, high = (side[kind][number].numpy() for side in (trace.low, trace.high))
                 if np.isfinite(low).all():
                     axis.fill_between(range(len(values)), low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.axhline(0, color="0.6", linewidth=0.6)
         axis.set_xlabel("layer")
         axis.set_title(_title(trace, kind), fontsize=10)

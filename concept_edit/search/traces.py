@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from concept_edit.models.contract import Model
 
 _FORMAT = "concept-edit trace 1"
+_LITTLE = 0.05
+"""Share of what noise takes: layers that give less back do not hold the fact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,11 @@ class Trace:
         where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
         around = f", {self.windows['mlp']} layers at a time" if self.windows["mlp"] > 1 else ""
         early = f"{where}: MLPs there{around}, give {value:+.3f} of the lost {lost:.3f} back at the last subject token"
+        if "last" in self.roles and value < _LITTLE * lost:
+            said = self.row("last", "mlp")
+            early += (
+                f", which is little: at the last token MLPs give {float(said.max()):+.3f} in layer {int(said.argmax())}"
+            )
         if "attention" not in self.effects or "last" not in self.roles:
             return early
         late = self.row("last", "attention")
