@@ -1,7 +1,7 @@
 """Which heads carry a task in SmolLM2-135M, and what a vector made of them does; every part is kept and gone on with.
 
     OMP_NUM_THREADS=1 python benchmarks/tasks.py --world --model demo-tasks --shots 6 --root work/tasks-demo
-    OMP_NUM_THREADS=1 python benchmarks/tasks.py --data DATA/tasks --root work/tasks --out benchmarks/tasks.md
+    OMP_NUM_THREADS=1 python benchmarks/tasks.py --data DATA/tasks --root work/tasks --out work/tasks.md
 
 `--data` holds the public task sets (JSON rows of `input`, `output`). Pairs are split by input: heads, means, layer and
 strength come from one part, every share in the table from the other. `--world` takes the embedded learner's tasks
