@@ -74,7 +74,7 @@ def chosen(lm: ce.LanguageModel, source: Path | None, count: int) -> list[Fact]:
 
 def _tables(source: Path | None) -> Iterator[list[Fact]]:
     if source is None:
-        from concept_edit.demo.language.requests import rewrites
+        from concept_edit.demo.language import rewrites
 
         yield [Fact(**row) for row in rewrites()]
     elif source.is_dir():
