@@ -332,3 +332,12 @@ def test_edit_of_another_base_is_refused(wide, tmp_path):
     for other in (tiny.tiny_model("sd1", seed=1), tiny.tiny_model("sdxl")):
         with pytest.raises(ValueError, match="text encoder"):
             export_lora(edit, other, tmp_path / "x.safetensors")
+
+
+def test_a_flux_file_says_which_diffusers_loads_it(tmp_path):
+    model = tiny.tiny_model("flux")
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("dog", guide="cat")], method="uce"))
+    written = export_lora(edit, model, tmp_path / "l.safetensors")
+    assert any("diffusers loads this file from version 0.30.3 on" in note for note in written.notes)
+    with safe_open(written.path, framework="pt") as file:
+        assert "0.30.3" in file.metadata()["concept_edit"]
