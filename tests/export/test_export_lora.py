@@ -296,7 +296,7 @@ def test_same_edit_same_tensors(wide, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"naming": "webui"}, "expected kohya or peft"),
+        ({"naming": "webui"}, "expected kohya, peft or comfy"),
         ({"dtype": "int8"}, "expected fp32, fp16, bf16"),
         ({"rank": 0}, "holds nothing"),
         ({"rank": 1, "energy": 0.5}, "not both"),

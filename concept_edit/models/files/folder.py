@@ -76,9 +76,14 @@ def layers_of(config: Mapping[str, Any]) -> int:
 
 
 def channels_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Channels a denoiser takes and gives, from its configuration; None where that does not say both."""
-    taken, given = config.get("in_channels"), config.get("out_channels")
-    return (taken, given) if isinstance(taken, int) and isinstance(given, int) else None
+    """Channels a denoiser takes and gives, from its configuration; None where that does not say both.
+
+    Where it is given patches and its configuration counts what it gives by pixels (Qwen-Image), both are of a patch.
+    """
+    taken, given, side = config.get("in_channels"), config.get("out_channels"), config.get("patch_size")
+    if not (isinstance(taken, int) and isinstance(given, int)):
+        return None
+    return taken, taken if isinstance(side, int) and taken == given * side**2 else given
 
 
 def painter(family: Family, channels: tuple[int, int] | None) -> str:
