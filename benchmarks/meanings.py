@@ -64,7 +64,9 @@ def facts() -> list[ce.Fact]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--captions", type=Path, help="CSV with a column `prompt`; none: the model's own concepts")
+    parser.add_argument(
+        "--captions", type=Path, help="CSV with a column `prompt`; none: the model's own concepts but the told ones"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--layers", default="0")
@@ -100,9 +102,9 @@ def main() -> None:
 
 def captions(path: Path | None) -> list[str]:
     if path is None:
-        return [f"a {c.name} in the style of {s.name}" for c in CONCEPTS for s in STYLES] + [
-            f"a {c.name}" for c in CONCEPTS
-        ]
+        held = [c.name for c in CONCEPTS if c.name not in PAIRS]
+        scenes = [f"a {name} in the style of {s.name}" for name in held for s in STYLES if s.name not in TOLD]
+        return scenes + [f"a {name}" for name in held]
     with path.open(encoding="utf-8") as file:
         return [row["prompt"] for row in csv.DictReader(file)]
 
