@@ -24,6 +24,9 @@ from concept_edit.language.tokens import Tokens
 from concept_edit.memory.moments import Moment, condition, shrink
 from concept_edit.reading.kinds import KEYS
 
+_TOGETHER = 8
+"""Texts of each beginning that a model says at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class KeyStatistics:
@@ -169,7 +172,10 @@ def _own_texts(lm: LanguageModel, tokens: int, length: int, seed: int) -> Iterat
     begun = starts(lm)
     room = min(length, int(getattr(lm.model.config, "max_position_embeddings", length)))
     room -= max(lm.encode(begun).lengths)
-    for round_ in range(1 + 2 * tokens // (len(begun) * room)):
+    rounds = 1 + 2 * tokens // (len(begun) * room)
+    together = min(_TOGETHER, rounds)
+    begun = tuple(start for start in begun for _ in range(together))
+    for round_ in range(-(-rounds // together)):
         said = lm.complete(begun, tokens=room, seed=seed + round_)
         yield from (start + text for start, text in zip(begun, said, strict=True))
 
