@@ -28,6 +28,8 @@ def folder(part: Part, *, verify: bool = True) -> Path:
     """
     if part not in ("facts", "tasks"):
         raise ValueError(f"{part!r} is no embedded language model; expected facts or tasks")
+    if not (WEIGHTS / part).is_dir():
+        raise ValueError(f"this version ships no embedded model of {part}; name another model, such as smollm2")
     if verify:
         _verify(WEIGHTS / part)
     return WEIGHTS / part
