@@ -25,10 +25,11 @@ from torch import Tensor
 
 from concept_edit.answer.edit_file import FORMAT, STATISTICS, fields_of, named_tensors
 from concept_edit.answer.solving import answer
-from concept_edit.answer.writing import reader, restore, write
+from concept_edit.answer.writing import reader, text_columns, write
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.memory.gate import Gate
 from concept_edit.memory.solve import Factors
+from concept_edit.memory.verbs import restore
 from concept_edit.models.contract import Model, Site
 from concept_edit.models.gated import gated
 from concept_edit.prompts.collect import collect, sites_edited
@@ -139,7 +140,7 @@ class Edit:
                 yield model
             finally:
                 if before:
-                    restore(model.weights(), before)
+                    restore(text_columns(model, self.sites(model)), before)
 
     def merge_into(self, model: Model, strength: float = 1.0) -> None:
         """Change the model's matrices for good; each is rounded once to its own dtype.

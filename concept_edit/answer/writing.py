@@ -1,13 +1,14 @@
-"""Factors written into a model's matrices, and the very same bits put back."""
+"""Factors written into the columns of a model's matrices that read text."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from concept_edit.memory import verbs
 from concept_edit.memory.solve import Factors, change
 from concept_edit.models.contract import Model, Site
 
@@ -25,40 +26,19 @@ def reader(factors: Mapping[str, Factors]) -> Callable[[Site, Tensor], Tensor]:
     return read
 
 
+def text_columns(model: Model, sites: Sequence[Site]) -> dict[str, Tensor]:
+    """The columns that read text of each matrix, as views: writing into one changes the model."""
+    weights = model.weights()
+    return {site.name: weights[site.name][:, : site.columns] for site in sites}
+
+
 def write(model: Model, sites: Sequence[Site], factors: Mapping[str, Factors], strength: float) -> dict[str, Tensor]:
-    """Change the matrices and return copies of what they were; after any failure they are what they were.
+    """Change the matrices and return copies of what their `text_columns` were; after any failure they are what they
+    were. Where nothing would change, no weight is brought into memory.
 
     Raises:
         ValueError: a strength that is no number, NaN in the weights or an overflow.
     """
-    if not math.isfinite(strength):
-        raise ValueError(f"strength {strength} is not a number to multiply by; 0 is the original, 1 the whole edit")
-    if strength == 0 or not any(factors[site.stream].rank for site in sites):
-        return {}
-    weights, before, read = model.weights(), dict[str, Tensor](), reader(factors)
-    try:
-        for site in sites:
-            if factors[site.stream].rank:
-                weight = weights[site.name]
-                before[site.name] = weight.detach().clone()
-                _change(weight, site, strength * read(site, weight))
-    except BaseException:
-        restore(weights, before)
-        raise
-    return before
-
-
-def restore(weights: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
-    """Put copies back."""
-    with torch.no_grad():
-        for name, weight in before.items():
-            weights[name].copy_(weight)
-
-
-def _change(weight: Tensor, site: Site, delta: Tensor) -> None:
-    """Add in float32, round once, and write."""
-    new = (weight[:, : site.columns].float() + delta).to(weight.dtype)
-    if not bool(torch.isfinite(new).all()):
-        raise ValueError(f"{site.name} holds NaN or infinite numbers, or would with this edit; nothing was changed")
-    with torch.no_grad():
-        weight[:, : site.columns].copy_(new)
+    moved = [site for site in sites if strength != 0 and factors[site.stream].rank]
+    columns, read = text_columns(model, moved) if moved else {}, reader(factors)
+    return verbs.write(columns, {site.name: partial(read, site) for site in moved}, strength)
