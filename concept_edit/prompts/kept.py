@@ -9,32 +9,19 @@ at once: files are renamed into place, whole.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concept_edit.cache import cache_folder
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.identity import digest, tensor_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOLDER = "CONCEPT_EDIT_CACHE"
 LIMIT = 512 * 2**20
 """Bytes the folder may hold; an SDXL's corpus takes 52 MB. What was not used for longest goes first."""
-
-
-def cache_folder() -> Path | None:
-    """Where corpora are kept; None where the user wants none kept."""
-    given = os.environ.get(FOLDER)
-    if given is not None:
-        return Path(given).expanduser() if given else None
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "concept_edit"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "concept_edit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "concept_edit"
 
 
 def recall(about: Mapping[str, Any], form: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

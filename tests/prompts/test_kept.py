@@ -12,6 +12,7 @@ import tiny
 import torch
 
 import concept_edit as ce
+from concept_edit import cache
 from concept_edit.models.opened import OpenedModel
 from concept_edit.prompts import kept
 from concept_edit.prompts.corpus import Corpus, plain_captions, plain_corpus
@@ -27,7 +28,7 @@ def model():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(kept.FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -110,11 +111,11 @@ def test_another_encoder_or_precision_has_its_own(model, folder):
 
 
 def test_nothing_is_kept_where_the_user_wants_none_or_nothing_can_be_written(model, tmp_path, monkeypatch):
-    monkeypatch.setenv(kept.FOLDER, "")
-    assert kept.cache_folder() is None
+    monkeypatch.setenv(cache.FOLDER, "")
+    assert cache.cache_folder() is None
     plain_corpus(model)
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv(kept.FOLDER, str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv(cache.FOLDER, str(tmp_path / "file" / "cache"))
     assert plain_corpus(model).captions == len(plain_captions())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
