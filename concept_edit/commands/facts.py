@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from concept_edit.commands.options import AsJson, Force, Quiet
+from concept_edit.commands.options import AsJson, Device, Force, Limit, Quiet
 from concept_edit.commands.telling import print_json
 from concept_edit.files import check_writable
 
@@ -24,8 +24,6 @@ FactsFile = Annotated[
     Path, typer.Argument(help="YAML, JSON or CSV of facts, a CounterFact file or a relation table.", show_default=False)
 ]
 LanguageModelName = Annotated[str, typer.Option("--model", help="demo, smollm2, a hub id or a folder of transformers.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-Most = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many facts.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +48,7 @@ def rewrite(
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="How much of it is read.")] = 100_000,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Also a PEFT adapter: a new folder.")] = None,
     folder: Annotated[Path | None, typer.Option("--folder", help="Also the edited model: a new folder.")] = None,
-    limit: Most = None,
+    limit: Limit = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="The edit file to write.")] = Path("facts.safetensors"),
     force: Force = False,
@@ -96,7 +94,7 @@ def measure(
     edit: Annotated[list[Path] | None, typer.Option("--edit", help="An edit file; repeat it for several rows.")] = None,
     strength: Annotated[float, typer.Option("--strength", help="0: the original, 1: the whole edit.")] = 1.0,
     generate: Annotated[int, typer.Option("--generate", min=0, help="Tokens a prompt for GE and RS; 0: none.")] = 0,
-    limit: Most = None,
+    limit: Limit = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also a file: .html, .md, .json, or text.")] = None,
     as_json: AsJson = False,

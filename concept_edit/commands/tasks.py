@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from concept_edit.commands.facts import Device
-from concept_edit.commands.options import AsJson, Quiet
+from concept_edit.commands.options import AsJson, Device, Plot, Quiet
 from concept_edit.commands.telling import print_json
 from concept_edit.files import check_writable
 
@@ -159,7 +158,7 @@ def attention(
     layer: Annotated[int, typer.Option("--layer", min=0, show_default=False)],
     head: Annotated[int, typer.Option("--head", min=0, show_default=False)],
     model: Model = "demo-tasks",
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
+    plot: Plot = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

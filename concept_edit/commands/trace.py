@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from concept_edit.commands.facts import Device, LanguageModelName, facts_app
-from concept_edit.commands.options import AsJson, ModelName, Quiet
-from concept_edit.commands.options import Device as ImageDevice
+from concept_edit.commands.facts import LanguageModelName, facts_app
+from concept_edit.commands.options import AsJson, Device, Limit, ModelName, Plot, Quiet
 from concept_edit.commands.telling import print_json
 from concept_edit.files import check_writable
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from concept_edit.search.traces import Trace
 
 Site = Literal["hidden", "mlp", "attention"]
+Window = Annotated[int | None, typer.Option("--window", min=1, help="MLPs or attentions restored together.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,12 +32,12 @@ def trace_concept(
     subject: Annotated[str, typer.Option("--subject", help="The concept's words in the prompt.", show_default=False)],
     instead: Annotated[str, typer.Option("--instead", help="No noise: these words in their place.")] = "",
     model: ModelName = "demo",
-    window: Annotated[int | None, typer.Option("--window", min=1, help="MLPs or attentions restored together.")] = None,
+    window: Window = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises on the concept.")] = 10,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers to name.")] = 1,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
-    device: ImageDevice = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")] = None,
+    plot: Plot = None,
+    device: Device = "auto",
+    out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -60,20 +61,20 @@ def trace(
     instead: Annotated[str, typer.Option("--instead", help="No noise: states move into a prompt about this.")] = "",
     model: LanguageModelName = "demo",
     kind: Annotated[list[str] | None, typer.Option("--kind", help="hidden, mlp, attention; repeat it. [all]")] = None,
-    window: Annotated[int | None, typer.Option("--window", min=1, help="MLPs or attentions restored together.")] = None,
+    window: Window = None,
     severed: Annotated[Site | None, typer.Option("--severed", help="Later ones stay as the noise had them.")] = None,
     exact: Annotated[
         int | None, typer.Option("--exact", min=2, help="So many cells of each kind, chosen by a gradient. [all]")
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Noises on the subject.")] = 10,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers to name for a rewrite.")] = 1,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many facts.")] = None,
+    limit: Limit = None,
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Keeps each fact's trace; started again, it goes on.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a .png, .svg or .pdf.")] = None,
+    plot: Plot = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the trace as JSON.")] = None,
+    out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
