@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from concept_edit.demo.language import Part
 from concept_edit.demo.language import folder as embedded_folder
 from concept_edit.language.model import LanguageModel
 from concept_edit.models.placement import placement
+from concept_edit.models.quiet import quiet
 from concept_edit.unfinished import part_name
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -58,7 +59,7 @@ def _folder(source: str | os.PathLike[str], name: str, device: str, dtype: torch
 
     place = placement(device, dtype)
     try:
-        with quiet():
+        with quiet("transformers"):
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 source, dtype=place.dtype or "auto", trust_remote_code=False, use_safetensors=True
@@ -97,7 +98,7 @@ def _unpack(source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     part = part_name(folder)
-    with quiet(), redirect_stderr(StringIO()):  # the reader of GGUF draws a bar of its own
+    with quiet("transformers"), redirect_stderr(StringIO()):  # the reader of GGUF draws a bar of its own
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
         read = AutoModelForCausalLM.from_pretrained(source, gguf_file=_GGUF, dtype=torch.float32)
         # transformers saves no model that came from GGUF: the same weights in a model that did not.
@@ -108,20 +109,6 @@ def _unpack(source: Path, folder: Path) -> None:
         tokenizer.save_pretrained(part)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part.replace(folder)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back transformers' progress bars, and give them back as they were."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 NAMES: dict[str, Callable[[], Path]] = {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back the progress bars of transformers and diffusers, and give them back as they were."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
+def quiet(*names: str) -> Iterator[None]:
+    """Hold back the progress bars of transformers and diffusers, or of those named, and give them back as they were."""
+    libraries = [import_module(f"{name}.utils.logging") for name in names or ("diffusers", "transformers")]
     shown = [library.is_progress_bar_enabled() for library in libraries]
     for library in libraries:
         library.disable_progress_bar()
