@@ -6,6 +6,7 @@ Two forms of the same: on the free directions of the stream, and on the side of 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,7 @@ def complement(fixed: Float[Tensor, "fixed d_text"]) -> Float[Tensor, "d_text fr
     return directions[int((sizes > _SPAN * sizes[0]).sum()) :].T.contiguous()
 
 
-class Weights:
+class Weights(ABC):
     """One problem, its weights, and how they move from solve to solve."""
 
     free: int
@@ -64,8 +65,9 @@ class Weights:
         moved = (self.problem.sources.double() @ factors.right.T) @ factors.left.T
         return self.around.measured(moved - self.ways).norm(dim=1) / self.far
 
+    @abstractmethod
     def _solve(self) -> Guarded:
-        raise NotImplementedError
+        """The map of the present weights, and how far it is from every bound."""
 
     def _far(self, rows: Tensor) -> Tensor:
         """How far rows lie from the mean, as the readers see it."""

@@ -23,7 +23,7 @@ from concept_edit.reading.plain import object_of, one_sentence
 from concept_edit.search.averages import collected, kept_row
 from concept_edit.search.restore import KINDS, Kind
 from concept_edit.search.roles import ROLES
-from concept_edit.search.tracing import Asked, Settings, subject_deviation, trace_one
+from concept_edit.search.tracing import Asked, Settings, Traced, subject_deviation, trace_one
 
 if TYPE_CHECKING:
     from concept_edit.language.facts import Fact
@@ -230,18 +230,23 @@ def prepare(
 def _single(lm: LanguageModel, asked: Asked, settings: Settings) -> Trace:
     found = trace_one(lm, asked, settings)
     instead = f" (into {asked.instead})" if asked.instead else ""
+    title = f"{asked.prompt} → {found.answer.strip()}{instead}"
+    return _of_one(lm.name, found, settings, windows=_windows(lm, settings), title=title)
+
+
+def _of_one(model: str, found: Traced, settings: Settings, **more: Any) -> Trace:
+    """The trace of one prompt."""
     return Trace(
-        model=lm.name,
+        model=model,
         rows=found.tokens,
         roles=found.roles,
         effects=found.effects,
         clean=found.clean,
         corrupted=found.corrupted,
-        windows=_windows(lm, settings),
-        title=f"{asked.prompt} → {found.answer.strip()}{instead}",
         exact=found.exact,
         screened=found.screened,
         severed=settings.severed or "",
+        **more,
     )
 
 
@@ -256,17 +261,12 @@ def _of_encoder(model: Any, fact: Any, subject: str, instead: str, settings: Set
         raise ValueError("text encoders are small: every cell is computed, and exact chooses nothing there")
     found = trace_encoder(model, asked, settings)
     layers = next(iter(found.effects.values())).shape[1]
-    return Trace(
-        model=model.name,
-        rows=found.tokens,
-        roles=found.roles,
-        effects=found.effects,
-        clean=found.clean,
-        corrupted=found.corrupted,
+    return _of_one(
+        model.name,
+        found,
+        settings,
         windows={kind: settings.how(kind, layers).window for kind in settings.kinds},
         title=f"{asked.prompt}: {asked.subject}" + (f" into {instead}" if instead else ""),
-        exact=found.exact,
-        severed=settings.severed or "",
         measure="share of what the text encoder says",
     )
 
