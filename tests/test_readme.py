@@ -23,10 +23,11 @@ def test_a_block_of_the_readme_runs(block: str, tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_table_of_rooms_is_the_tree() -> None:
-    """Every folder of code stands in the table, and nothing that is no folder."""
+    """Every folder of code stands in the table, and nothing that is no folder; the page's cards are one row."""
     named = set(re.findall(r"^\|[^|]*\| \[([\w/]+)/\]", README, re.M))
     folders = {path.parent for room in ("concept_edit", "styles", "ui") for path in (ROOT / room).rglob("__init__.py")}
     top = {str(folder.relative_to(ROOT)) for folder in folders if len(folder.relative_to(ROOT).parts) <= 2}
+    top = {name for name in top if not name.startswith("ui/")}
     assert named == top
 
 

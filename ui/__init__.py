@@ -1,1 +1,1 @@
-"""The page: edit, compare, relight."""
+"""The page: one errand a card, and an expert's workbench with every field."""

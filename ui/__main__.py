@@ -46,7 +46,7 @@ def serve(
         raise ValueError(f"--checkpoints {checkpoints} is no folder; make it, or name another")
 
     from ui.app import build_app, launch
-    from ui.session import Settings, Workshop
+    from ui.workshop.session import Settings, Workshop
 
     strangers = share or not loopback(host)
     workshop = Workshop(Settings(device, dtype, offload, checkpoints, changeable=not strangers))

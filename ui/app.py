@@ -1,4 +1,4 @@
-"""The page: one tab for each thing a person comes to do."""
+"""The page: a home of cards, one errand each, every errand with its own address."""
 
 from __future__ import annotations
 
@@ -7,51 +7,60 @@ import os
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ui import pulse
-from ui.kept import KeptPage
-from ui.look import CSS, theme
-from ui.session import Visit, Workshop
+from ui.workshop import pulse
+from ui.workshop.card import Card, Shared
+from ui.workshop.chooser import lay_out, wire
+from ui.workshop.home import home
+from ui.workshop.kept import KeptPage
+from ui.workshop.look import CSS, theme
+from ui.workshop.parts import LIGHT
+from ui.workshop.session import Visit, Workshop
 
 TITLE = "Concept Edit"
 HEAD = """# Concept Edit
-Change what an image model knows, in seconds, and see what it did."""
-TABS = {
-    "edit": "Edit",
-    "compare": "Compare",
-    "audit": "Audit",
-    "export": "Export",
-    "light": "Light",
-    "device": "Device",
-}
-"""Tab id -> label; `ui/<id>_tab.py` builds it."""
+Change what a model knows, in seconds, and see what it did."""
+CARDS = ("expert",)
+"""The errands, in the order they are shown; `ui/<name>/` is the card."""
+_ADDRESS = "() => history.replaceState(null, '', '?do=NAME')"
 
 
 def build_app(workshop: Workshop) -> gr.Blocks:
     """The whole page around one workshop."""
+    cards: list[Card] = [import_module(f"ui.{name}").CARD for name in CARDS]
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as app:
         visit = gr.State(Visit(), delete_callback=Visit.close, time_to_live=6 * 3600)
         with gr.Row(elem_id="head"):
             gr.Markdown(HEAD)
             place = gr.Markdown(workshop.place(), elem_id="place")
-        with gr.Tabs():
-            for name, label in TABS.items():
-                if find_spec(f"ui.{name}_tab"):
-                    with gr.Tab(label, id=name):
-                        import_module(f"ui.{name}_tab").build(workshop, visit)
-        _wire_coming_and_going(app, workshop, visit, place)
+        with gr.Row(elem_id="top"):
+            chooser = lay_out(workshop)
+        shared = Shared(workshop, visit, chooser.model)
+        with gr.Tabs(elem_id="errands", selected="home") as errands:
+            with gr.Tab("Home", id="home") as tab:
+                doors = home(cards)
+            tab.select(None, js="() => history.replaceState(null, '', location.pathname)", api_visibility="private")
+            for card in cards:
+                with gr.Tab(card.title, id=card.name) as tab:
+                    card.build(shared)
+                tab.select(None, js=_ADDRESS.replace("NAME", card.name), api_visibility="private")
+        doors.submit(lambda name: gr.Tabs(selected=name), doors, errands, api_visibility="private", **LIGHT)
+        wire(chooser, workshop, visit)
+        _wire_coming_and_going(app, workshop, shared, place, errands)
     return app
 
 
-def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, place: gr.Markdown) -> None:
-    def enter(visit: Visit) -> tuple[Visit, str]:
-        """Begin a visit; Gradio drops it some time after its page is closed."""
-        return visit, workshop.place()
+def _wire_coming_and_going(
+    app: gr.Blocks, workshop: Workshop, shared: Shared, place: gr.Markdown, errands: gr.Tabs
+) -> None:
+    def enter(visit: Visit, request: gr.Request) -> tuple[Visit, str, Any]:
+        """Begin a visit at the errand of the address; Gradio drops it some time after its page is closed."""
+        asked = request.query_params.get("do", "")
+        return visit, workshop.place(), gr.Tabs(selected=asked) if asked in CARDS else gr.skip()
 
     def leave(request: gr.Request) -> None:
         """A page was closed: stop its work, and let its state grow old. Gradio's half megabyte about what every
@@ -64,7 +73,8 @@ def _wire_coming_and_going(app: gr.Blocks, workshop: Workshop, visit: gr.State, 
             session[visit._id] = left
             session.config_values.clear()
 
-    app.load(enter, visit, [visit, place], api_visibility="private", queue=False, show_progress="hidden")
+    visit = shared.visit
+    app.load(enter, visit, [visit, place, errands], api_visibility="private", queue=False, show_progress="hidden")
     app.unload(leave)
 
 

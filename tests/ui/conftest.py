@@ -10,7 +10,7 @@ import pytest
 from pages import SMALL
 
 from concept_edit.edit import Edit, solve
-from ui.session import Visit, Workshop
+from ui.workshop.session import Visit, Workshop
 
 
 @pytest.fixture(scope="session")

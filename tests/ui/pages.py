@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from concept_edit.recipe import Erase, Recipe
-from ui.painting import Shot
-from ui.session import News
+from ui.workshop.painting import Shot
+from ui.workshop.session import News
 
 QUICK = Shot("a rocket in the style of Twemoji", 1, 2)
 """Two steps: enough to differ, soon painted."""

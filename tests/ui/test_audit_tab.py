@@ -16,11 +16,12 @@ from concept_edit.audit.release import Decision
 from concept_edit.edit import Edit, solve
 from concept_edit.files import read_tensors
 from concept_edit.recipe import Moderate, Recipe
-from ui import audit, audit_tab
-from ui.audit import Plan
-from ui.audit_tab import AuditEvents
-from ui.session import News, Stopped, Visit, Workshop
-from ui.versions import Version
+from ui.expert import audit_tab
+from ui.expert.audit_tab import AuditEvents
+from ui.workshop import audit
+from ui.workshop.audit import Plan
+from ui.workshop.session import News, Stopped, Visit, Workshop
+from ui.workshop.versions import Version
 
 QUICK = Plan(per_set=2, steps=2)
 

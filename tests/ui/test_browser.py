@@ -15,7 +15,7 @@ from pages import until
 from PIL import Image
 
 import concept_edit as ce
-from ui.session import Workshop
+from ui.workshop.session import Workshop
 
 WAIT = 90_000
 """Milliseconds; the machine may be busy."""
@@ -38,7 +38,7 @@ def _opened(browser: Any, server: str) -> Iterator[Any]:
     opened.outside = []
     opened.on("request", lambda request: opened.outside.append(request.url) if foreign(request.url, server) else None)
     opened.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
-    opened.goto(server)
+    opened.goto(f"{server}?do=expert")
     opened.get_by_role("button", name="Solve and paint").wait_for()
     yield opened
     context.close()

@@ -20,7 +20,7 @@ def tab(browser: Any, server: str) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1440, "height": 1400}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(server)
+    page.goto(f"{server}?do=expert")
     page.get_by_role("tab", name="Audit").click()
     yield page
     context.close()

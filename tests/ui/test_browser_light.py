@@ -15,8 +15,9 @@ from PIL import Image
 
 import styles
 from styles.demo.renderer import factors_of, render
-from ui import audit_tab, light
-from ui.session import EMBEDDED, Workshop
+from ui.expert import audit_tab
+from ui.lamp import light
+from ui.workshop.session import EMBEDDED, Workshop
 
 PATIENCE = 120_000
 """Milliseconds; the machine may be busy."""
@@ -27,7 +28,7 @@ def tab(browser: Any, server: str) -> Iterator[Any]:
     """The Light tab of a fresh page."""
     page = browser.new_page(viewport={"width": 1440, "height": 1800})
     page.set_default_timeout(PATIENCE)
-    page.goto(server)
+    page.goto(f"{server}?do=expert")
     page.get_by_role("tab", name="Light").click()
     yield page
     page.close()
@@ -102,7 +103,7 @@ def test_paint_rank_turn_and_the_lamp_goes_dark(tab: Any, workshop: Workshop, tm
 def test_painted_by_keys_and_closed_while_it_ranks(browser: Any, server: str, workshop: Workshop) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 1800})
     page.set_default_timeout(PATIENCE)
-    page.goto(server)
+    page.goto(f"{server}?do=expert")
     page.get_by_role("tab", name="Light").click()
     page.get_by_role("button", name="Show rooms").click()
     page.locator("#light-rooms button").nth(2).click()

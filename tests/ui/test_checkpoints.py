@@ -16,10 +16,10 @@ import styles
 from concept_edit.models import FAMILIES
 from concept_edit.models.files.original import original_state
 from concept_edit.recipe import Erase, Recipe
-from ui import edit
 from ui.app import build_app, launch
-from ui.painting import Shot
-from ui.session import Settings, Visit, Workshop, say
+from ui.workshop import edit
+from ui.workshop.painting import Shot
+from ui.workshop.session import Settings, Visit, Workshop, say
 
 PATIENCE = 90_000
 """Milliseconds; the machine may be busy."""
@@ -48,7 +48,7 @@ def page(browser: Any, own: Workshop) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1360, "height": 1000}, accept_downloads=True)
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE)
-    opened.goto(url)
+    opened.goto(f"{url}?do=expert")
     yield opened
     context.close()
     app.close()

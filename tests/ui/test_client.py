@@ -10,8 +10,8 @@ from pages import SMALL, until
 from PIL import Image, ImageChops
 
 from concept_edit.recipe import Recipe
-from ui.session import Workshop
-from ui.table import HEAD, rows_of
+from ui.workshop.session import Workshop
+from ui.workshop.table import HEAD, rows_of
 
 client = pytest.importorskip("gradio_client")
 SHOT = ("a rocket in the style of Twemoji", 1, 2)

@@ -8,10 +8,10 @@ from PIL import Image, ImageChops
 
 from concept_edit.recipe import Moderate, Recipe
 from styles.seeds import seeds_of
-from ui.compare import GROUPS, Wanted, compare, joined, save_sheet
-from ui.compare_tab import wanted_of
-from ui.session import Stopped
-from ui.versions import Version
+from ui.expert.compare_tab import wanted_of
+from ui.workshop.compare import GROUPS, Wanted, compare, joined, save_sheet
+from ui.workshop.session import Stopped
+from ui.workshop.versions import Version
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ from PIL import ImageChops
 
 from concept_edit.edit import solve
 from concept_edit.recipe import Debias, Erase, Moderate, Recipe
-from ui import edit
-from ui.balancing import Drawn, drawn_of, outcome
-from ui.edit_fields import preview, values_of
-from ui.edit_wiring import filled
-from ui.examples import everything_else, examples, suggested
-from ui.export import sizes, write
-from ui.lists import read_list
-from ui.painting import Shot, shot_of
-from ui.session import BusyError, Stopped
-from ui.table import recipe_of, rows_of, shares_of
-from ui.versions import Version, Versions
+from ui.expert.edit_fields import preview, values_of
+from ui.expert.edit_wiring import filled
+from ui.workshop import edit
+from ui.workshop.balancing import Drawn, drawn_of, outcome
+from ui.workshop.examples import everything_else, examples, suggested
+from ui.workshop.export import sizes, write
+from ui.workshop.lists import read_list
+from ui.workshop.painting import Shot, shot_of
+from ui.workshop.session import BusyError, Stopped
+from ui.workshop.table import recipe_of, rows_of, shares_of
+from ui.workshop.versions import Version, Versions
 
 # The table
 

@@ -7,8 +7,8 @@ import pytest
 from pages import QUICK, SMALL, result
 
 import concept_edit as ce
-from ui.export import KINDS, in_words, sizes, slug, write
-from ui.versions import Version
+from ui.workshop.export import KINDS, in_words, sizes, slug, write
+from ui.workshop.versions import Version
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_what_cannot_be_exported_is_said(workshop, visit, small_edit):
 
 
 def test_the_report_is_of_the_version_that_holds(workshop, editing):
-    from ui.audit import Audit
+    from ui.workshop.audit import Audit
 
     class Report:
         def save(self, path):

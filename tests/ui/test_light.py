@@ -16,11 +16,12 @@ import torch
 from PIL import Image, ImageFile
 
 import styles
-from ui import desk, light, light_tab
-from ui.light_events import LightEvents
-from ui.marks import SIDE, mask_file, painted
-from ui.painter import held
-from ui.session import EMBEDDED, News, Stopped, Visit, Workshop
+from ui.expert import light_tab
+from ui.expert.light_events import LightEvents
+from ui.lamp import desk, light
+from ui.lamp.marks import SIDE, mask_file, painted
+from ui.lamp.painter import held
+from ui.workshop.session import EMBEDDED, News, Stopped, Visit, Workshop
 
 UNIT = "b16.torgb:3"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from ui.pulse import PATH
+from ui.workshop.pulse import PATH
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120_000
@@ -50,7 +50,7 @@ def test_a_page_whose_server_was_restarted_says_so_loses_nothing_asked_and_goes_
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     with served(port) as url:
-        page.goto(url)
+        page.goto(f"{url}?do=expert")
         page.locator("#example-0").click()
         page.get_by_text("press Solve and paint to see it").wait_for()
         page.locator("#steps input").fill("1")
@@ -77,7 +77,7 @@ def test_a_browser_that_kept_nothing_says_so(browser: Any, server: str) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(server)
+    page.goto(f"{server}?do=expert")
     page.locator("#again").click()
     page.locator("#aside").get_by_text("This browser holds no recipe yet").wait_for()
     context.close()

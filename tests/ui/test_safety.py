@@ -13,8 +13,8 @@ import yaml
 
 from ui.__main__ import allowed, loopback, run
 from ui.app import build_app
-from ui.parts import plain, says, table, trouble
-from ui.session import News, Workshop
+from ui.workshop.parts import plain, says, table, trouble
+from ui.workshop.session import News, Workshop
 
 ROOT = Path(__file__).parents[2]
 UPLOAD_LIMIT = 20_000_000
@@ -71,7 +71,7 @@ def test_uploads_are_limited(server):
 
 
 def test_pickles_are_not_offered(tmp_path):
-    from ui.session import Settings
+    from ui.workshop.session import Settings
 
     for name in ("a.ckpt", "b.pt", "c.pkl", "d.bin", "e.safetensors"):
         (tmp_path / name).write_bytes(b"")

@@ -14,7 +14,7 @@ import torch
 from pages import QUICK, result, until
 
 from concept_edit.recipe import Erase
-from ui.session import BusyError, News, Settings, Stopped, Visit, Workshop, say, stoppable
+from ui.workshop.session import BusyError, News, Settings, Stopped, Visit, Workshop, say, stoppable
 
 
 def test_jobs_run_one_at_a_time_in_the_order_they_came_and_the_waiting_are_told():

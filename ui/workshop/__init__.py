@@ -1,0 +1,1 @@
+"""What every card uses: the visit, the lane of work, models, pictures, verdicts, files."""

@@ -1,0 +1,71 @@
+"""The one button of an errand: it starts the work and, while the work runs, stops it.
+
+    run = Running("Take it out", elem_id="style-run")
+    run.wire(work, visit, [name, guide], [note, grid], api_name="style")
+
+`work(visit, name, guide)` is a generator of `{component: value}` that says its own errors; its docstring is the API's
+description and its parameters are the API's names. The button's own press and the API's call are two events: a program
+that calls twice is told that its first call still runs, a person who presses twice wants to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ui.workshop.lane import News, in_words
+from ui.workshop.parts import LANE
+from ui.workshop.visit import Visit
+
+Work = Callable[..., Iterator[dict[Any, Any]]]
+
+
+class Running:
+    """A primary button with its two faces. Lay it out where it belongs, then `wire` it once."""
+
+    def __init__(self, label: str, *, elem_id: str) -> None:
+        self.label = label
+        self.button = gr.Button(label, variant="primary", elem_id=elem_id, elem_classes=["run"])
+        self._called = gr.Button(label, visible=False)
+
+    def wire(
+        self,
+        work: Work,
+        visit: gr.State,
+        inputs: Sequence[gr.components.Component],
+        outputs: Sequence[gr.components.Component],
+        *,
+        api_name: str,
+        also: Sequence[Any] = (),
+    ) -> None:
+        """Let a press run `work(visit, *inputs)`, and a press while it runs stop it. `also` are further events that
+        start it, such as `field.submit`."""
+
+        def press(visit: Visit, *values: Any) -> Iterator[dict[Any, Any]]:
+            if visit.busy:
+                visit.cancel()
+                yield {self.button: gr.update(value="Stopping…")}
+                return
+            yield {self.button: self._working()}
+            yield from work(visit, *values)
+            yield {self.button: self._ready()}
+
+        given = [visit, *inputs]
+        gr.on(
+            [self.button.click, *also], press, given, [*outputs, self.button],
+            api_visibility="private", trigger_mode="multiple", **LANE,
+        )  # fmt: skip
+        self._called.click(work, given, list(outputs), api_name=api_name, **LANE)
+
+    def told(self, news: News) -> dict[Any, Any]:
+        """What the button says while a job tells `news`: what is left where it is known."""
+        return {self.button: self._working(news.left)}
+
+    def _working(self, left: float | None = None) -> Any:
+        text = "Stop" if left is None else f"Stop · {in_words(left)} left"
+        return gr.update(value=text, variant="stop")
+
+    def _ready(self) -> Any:
+        return gr.update(value=self.label, variant="primary")

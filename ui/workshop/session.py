@@ -1,0 +1,240 @@
+"""The workshop every visitor shares, the visit that is theirs alone, and the one lane of heavy work.
+
+    def paint(tell):
+        model = workshop.model("demo")
+        with stoppable(visit, model, tell), edit.applied(model):
+            return model.generate(["a cat"], seeds=[0])
+
+    for news in workshop.work(visit, paint):   # waits its turn, tells how far it is, ends with the result
+        ...
+
+Weights are shared and are changed only inside the lane, inside `edit.applied`, so nobody sees another's edit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ui.workshop.errors import BusyError, Stopped, free_memory, say
+from ui.workshop.lane import Lane, News, Tell
+from ui.workshop.visit import EMBEDDED, Visit
+
+if TYPE_CHECKING:
+    import styles
+    from concept_edit.models.opened import OpenedModel
+
+__all__ = ["EMBEDDED", "BusyError", "News", "Settings", "Stopped", "Tell", "Visit", "Workshop", "say", "stoppable"]
+
+_KEPT = 2
+"""Opened models held at a time beside the embedded one; the one not used for longest goes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where models run; set by the command line, and on the page where that is allowed."""
+
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, cuda:1 or mps."""
+    dtype: str | None = None
+    """float32, float16 or bfloat16; None keeps the file's."""
+    offload: bool = False
+    """Whether accelerate holds the parts that are not running in main memory."""
+    checkpoint_folder: Path | None = None
+    """The only folder whose `.safetensors` files the page offers. What a file lacks (a tokenizer, a configuration) is
+    taken from the diffusers folder of the same name beside it, if there is one."""
+    changeable: bool = True
+    """Whether the page may change device, precision and offloading; off where strangers visit."""
+
+    @property
+    def place(self) -> str:
+        """The device, `auto` resolved."""
+        from concept_edit.models.placement import resolved
+
+        return resolved(self.device)
+
+
+class Workshop(Lane):
+    """One per process: the only holder of models and generators, and the lane."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or Settings()
+        self._models: OrderedDict[str, OpenedModel] = OrderedDict()
+        self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
+        self._keeping = threading.Lock()
+
+    # Models
+
+    def model_names(self) -> list[str]:
+        """The names the page offers: the embedded model, and the checkpoint folder's files that are no generators."""
+        return [EMBEDDED, *(name for name in self._files() if not _is_generator(self._file(name)))]
+
+    def generator_names(self) -> list[str]:
+        """The generators the page offers: the embedded one, and those of the checkpoint folder."""
+        return [EMBEDDED, *(name for name in self._files() if _is_generator(self._file(name)))]
+
+    def open(self) -> list[str]:
+        """Names of the models in memory."""
+        return list(self._models)
+
+    def model(self, name: str) -> OpenedModel:
+        """An open model: "demo", a file of the checkpoint folder by its name, or a hub id. Opened once.
+
+        Raises:
+            ValueError: a name that is none of these, or what `open_model` says about the file.
+        """
+        return self._held(self._models, name, self._opened)
+
+    def generator(self, name: str) -> styles.Generator:
+        """An open generator: "demo" or a file of the checkpoint folder by its name. Opened once.
+
+        Raises:
+            ValueError: a name that is neither, or what `load_generator` says about the file.
+        """
+        return self._held(self._generators, name, self._generated)
+
+    def place(self) -> str:
+        """Where models run, in a few words for the page."""
+        names = {"cpu": "the processor (CPU)", "mps": "the Apple GPU"}
+        place = names.get(self.settings.place) or f"the GPU ({self.settings.place})"
+        more = [self.settings.dtype] if self.settings.dtype else []
+        more += ["with CPU offload"] if self.settings.offload else []
+        return ", ".join([f"Runs on {place}", *more])
+
+    def check(self) -> None:
+        """Refuse a device or precision that is not here.
+
+        Raises:
+            ValueError: which, and what is here.
+        """
+        from concept_edit.models.placement import placement
+
+        placement(self.settings.place, self.settings.dtype)
+        if self.settings.offload and not self.settings.place.startswith("cuda"):
+            raise ValueError(f"offloading saves memory of a GPU and {self.settings.place} is none; leave it off")
+
+    def warm(self) -> None:
+        """Open the embedded model, its pipeline and the embedded generator before the first visitor asks."""
+        self._worker(lambda: self.model(EMBEDDED).pipeline)
+        self.generator(EMBEDDED)
+
+    def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
+        """Move to another device or precision; models are opened anew when next asked for.
+
+        Raises:
+            ValueError: the settings may not be changed, or the device is not here.
+        """
+        if not self.settings.changeable:
+            raise ValueError("device and precision are set by whoever runs this server; ask them to change it")
+        new = replace(self.settings, device=device, dtype=dtype or None, offload=offload)
+        Workshop(new).check()
+        with self._keeping:
+            self.settings = new
+            self._models.clear()
+            self._generators.clear()
+        free_memory()
+
+    def _held(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
+        """What is open under this name; opened on the lane's own thread, where pipelines are loaded too. The libraries
+        that load models change torch for the whole process meanwhile: two loads at a time leave weights without data.
+        """
+        with self._keeping:
+            if name in shelf:
+                shelf.move_to_end(name)
+                return shelf[name]
+        return self._worker(lambda: self._shelved(shelf, name, make))
+
+    def _shelved(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
+        found = shelf[name] if name in shelf else make(name)
+        with self._keeping:
+            shelf[name] = found
+            self._forget(shelf)
+        return found
+
+    def _generated(self, name: str) -> styles.Generator:
+        import styles
+
+        source = name if name == EMBEDDED else str(self._file(name))
+        return styles.load_generator(source, device=self.settings.place)
+
+    def _opened(self, name: str) -> OpenedModel:
+        import concept_edit as ce
+
+        source = name if name == EMBEDDED or _hub_id(name) else str(self._file(name))
+        on = "cpu" if self.settings.offload else self.settings.place
+        beside = Path(source).with_suffix("")
+        more = {"companion": beside} if source != name and beside.is_dir() else {}
+        model = ce.open_model(source, device=on, dtype=self.settings.dtype, **more)
+        if source != name:
+            model.name = name
+        if self.settings.offload:
+            model.pipeline.enable_model_cpu_offload(device=self.settings.place)
+        return model
+
+    def _files(self) -> list[str]:
+        folder = self.settings.checkpoint_folder
+        return [] if folder is None else sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
+
+    def _file(self, name: str) -> Path:
+        if name not in self._files() or self.settings.checkpoint_folder is None:
+            raise ValueError(
+                f"{name!r} is neither a model of this server nor a hub id (owner/name); choose one from the list"
+            )
+        return self.settings.checkpoint_folder / name
+
+    def _forget(self, opened: OrderedDict[str, Any]) -> None:
+        others = [name for name in opened if name != EMBEDDED]
+        for name in others[:-_KEPT]:
+            del opened[name]
+
+
+@contextmanager
+def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Inside, every denoising step and every batch of prompts looks at `visit.stop` first and raises `Stopped`.
+
+    `step(done)` counts denoising steps.
+    """
+    done = 0
+
+    def looked(*_: Any) -> None:
+        visit.check()
+
+    def stepped(*_: Any) -> None:
+        nonlocal done
+        visit.check()
+        done += 1
+        if step is not None:
+            step(done)
+
+    with ExitStack() as hooks:
+        for tower in model.towers:
+            hooks.callback(tower.encoder.register_forward_pre_hook(looked).remove)
+        denoiser = getattr(model.pipeline, model.family.denoiser)
+        hooks.callback(denoiser.register_forward_pre_hook(stepped).remove)
+        yield
+
+
+def _hub_id(name: str) -> bool:
+    """An owner/name that is not by chance a path on this machine."""
+    from concept_edit.models.files.hub import is_hub_id
+
+    return is_hub_id(name) and not name.startswith(".") and not Path(name).exists()
+
+
+def _is_generator(path: Path) -> bool:
+    """Whether a safetensors file says that it holds a generator. Its header alone is read."""
+    from safetensors import SafetensorError, safe_open
+
+    from styles.checkpoints.checkpoint import FORMAT
+
+    try:
+        with safe_open(path, "np") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
