@@ -21,8 +21,11 @@ from ui.workshop.session import Tell, Visit, Workshop
 
 if TYPE_CHECKING:
     from concept_edit.evaluation import Figure, Report
+    from concept_edit.evaluation.rows import Row
 
 CARD = "suppress"
+_PROMPTS, _STAYING = 4, 8
+"""Different prompts of a word, and neighbours and unrelated prompts that are counted too."""
 MOST_PICTURES = 64
 """Of one word in a check."""
 
@@ -52,9 +55,20 @@ def needed(width: float) -> int:
     return n
 
 
-def seconds(words: int, pictures: int, each: float) -> float:
-    """How long a check takes: every word and as many neighbours and unrelated prompts, before and after."""
-    return 2 * each * (words * pictures + 2 * max(1, min(24, words * 2)))
+def rows_of(model: Model, recipe: Recipe, pictures: int) -> list[Row]:
+    """`pictures` of every word, as many different prompts as there are and then other seeds, and a few of what should
+    stay."""
+    from concept_edit.evaluation.sets import choose_rows
+
+    prompts = min(_PROMPTS, pictures)
+    seeds = range(1001, 1001 + math.ceil(pictures / prompts))
+    found = choose_rows(model, recipe, per_set=prompts * len(recipe.edits), seeds=seeds)
+    rows: list[Row] = []
+    for word in recipe.concepts:
+        rows += [row for row in found if row.group == "edited" and row.subject == word][:pictures]
+    for group in ("near", "unrelated"):
+        rows += [row for row in found if row.group == group and row.seed == seeds[0]][:_STAYING]
+    return rows
 
 
 def check(workshop: Workshop, visit: Visit, pictures: int, tell: Tell) -> Checked:
@@ -70,9 +84,7 @@ def check(workshop: Workshop, visit: Visit, pictures: int, tell: Tell) -> Checke
     if not 1 <= pictures <= MOST_PICTURES:
         raise ValueError(f"{pictures} pictures a word were asked for; give 1 to {MOST_PICTURES}")
     audit_of(visit).chosen = version
-    prompts = min(4, pictures)
-    plan = Plan(per_set=min(48, prompts * len(version.edit.concepts)), seeds=min(8, math.ceil(pictures / prompts)))
-    report = audit.evaluate(workshop, visit, plan, tell)
+    report = audit.evaluate(workshop, visit, Plan(), tell, lambda model, recipe: rows_of(model, recipe, pictures))
     return Checked(report, tuple(_row(*found) for found in report.words()))
 
 

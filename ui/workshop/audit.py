@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,12 @@ from ui.workshop.versions import Version
 
 if TYPE_CHECKING:
     from concept_edit.evaluation import Report
+    from concept_edit.evaluation.rows import Row
+    from concept_edit.models.contract import Model
+    from concept_edit.recipe import Recipe
 
+ChosenRows = Callable[["Model", "Recipe"], "Sequence[Row]"]
+"""Chooses what an evaluation paints."""
 MOST_PROMPTS, MOST_SEEDS = 48, 8
 _PERSONAL = (".sig", ".pub")
 """Files of a release that belong to one person. Public keys that lie in the release itself prove nothing."""
@@ -103,8 +108,14 @@ def take_own(visit: Visit) -> Version:
     return subject(visit)
 
 
-def evaluate(workshop: Workshop, visit: Visit, plan: Plan, tell: Tell) -> Report:
-    """Paint and measure; what was painted before a stop is not painted again."""
+def evaluate(
+    workshop: Workshop,
+    visit: Visit,
+    plan: Plan,
+    tell: Tell,
+    rows: ChosenRows | None = None,
+) -> Report:
+    """Paint and measure; what was painted before a stop is not painted again. `rows` chooses what is painted."""
     from concept_edit.evaluation import Settings
 
     version = subject(visit)
@@ -119,7 +130,8 @@ def evaluate(workshop: Workshop, visit: Visit, plan: Plan, tell: Tell) -> Report
 
     with stoppable(visit, model):
         report = ce.evaluate(
-            model, version.edit, out=_folder(visit) / key[:16], strength=version.strength,
+            model, version.edit, rows and rows(model, version.edit.recipe), out=_folder(visit) / key[:16],
+            strength=version.strength,
             settings=Settings(steps=plan.steps), per_set=plan.per_set, seeds=range(1001, 1001 + plan.seeds),
             barred=plan.barred, progress=progress,
         )  # fmt: skip
