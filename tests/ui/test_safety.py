@@ -167,6 +167,14 @@ def test_every_action_has_a_name_and_a_description(server):
         "light_": "show_rooms example choose_room mark_lamp wipe_mark mark_picture stop find_units show_kind "
         "choose_units turn reset load_edit other_rooms gif",
     }
+    bench = "strength undo redo words lora edit recipe"
+    parts |= {
+        "style_": f"{bench} checkpoint",
+        "suppress_": f"{bench} checkpoint list check report verify",
+        "balance_": f"{bench} checkpoint people",
+        "slide_": f"{bench} strip",
+    }
+    parts[""] += " style suppress slide"
     wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
     assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []

@@ -63,8 +63,15 @@ def unchecked(*_: Any) -> Verdict:
 
 
 def shares(balance: Balance) -> list[Figure]:
-    """The shares of the check, before and after, at seeds the search never saw."""
-    return [figure for figure in balance.figures if figure.name.startswith("share of ")]
+    """The shares of the check at seeds the search never saw, over all prompts of a kind; of two attributes the last,
+    since the other is the rest."""
+    (asked,) = (edit for edit in balance.edit.recipe.edits if isinstance(edit, Debias))
+    names = list(asked.across)
+    shown = names[-1:] if len(names) == 2 else names
+    return [
+        figure for figure in balance.figures
+        if figure.name.endswith(" templates") and any(figure.name.startswith(f"share of {name},") for name in shown)
+    ]  # fmt: skip
 
 
 def _judged(balance: Balance) -> Verdict:
@@ -74,10 +81,11 @@ def _judged(balance: Balance) -> Verdict:
     if not after:
         return Verdict("calm", "Balanced as far as the search counted; nothing was checked at other seeds.")
     for figure in after:
-        goal = next((share for name, share in asked.across.items() if f"share of {name}" in figure.name), None)
-        if goal is not None:
-            good &= figure.low <= goal <= figure.high
-            told.append(f"{figure.name} {figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%}), wanted {goal:.0%}")
+        name = figure.name.removeprefix("share of ").partition(",")[0]
+        goal = asked.across[name]
+        good &= figure.low <= goal <= figure.high
+        where = "in wordings that were searched" if "training" in figure.name else "in wordings that were not"
+        told.append(f"{figure.value:.0%} {name} ({figure.low:.0%} to {figure.high:.0%}) {where}, wanted {goal:.0%}")
     by = f"Counted by the judge in {after[0].n} pictures each, at seeds the search never saw."
     return Verdict("good" if good else "look", f"{'; '.join(told)}.", by)
 
@@ -91,8 +99,13 @@ def bars(balance: Balance | None) -> str:
         text = f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%}), {figure.n} pictures"
         span = f"left: {100 * figure.low:.1f}%; width: {100 * max(0.004, figure.high - figure.low):.1f}%"
         lines.append(
-            f'<div class="share {figure.side}"><span>{html.escape(figure.side)}: {html.escape(figure.name)}</span>'
+            f'<div class="share {figure.side}"><span>{html.escape(_called(figure))}</span>'
             f'<div class="bar" role="img" aria-label="{html.escape(text)}"><i style="width: {100 * figure.value:.1f}%">'
             f'</i><b style="{span}"></b></div><small>{html.escape(text)}</small></div>'
         )
     return f'<div class="shares">{"".join(lines)}</div>'
+
+
+def _called(figure: Figure) -> str:
+    where = "searched wordings" if "training" in figure.name else "other wordings"
+    return f"{figure.side}: {figure.name.partition(',')[0]}, {where}"

@@ -9,6 +9,7 @@ import gradio as gr
 
 from ui.bench import downloads, pairs
 from ui.bench.downloads import Downloads
+from ui.pictures import boards
 from ui.workshop.parts import note
 from ui.workshop.running import Running
 
@@ -76,19 +77,39 @@ def more(card: str) -> More:
 
 
 def lay_out(
-    card: str, run: Running, told: gr.HTML, drawer: More, *, kinds: tuple[str, ...], reach: tuple[float, float] = (0, 2)
+    card: str,
+    run: Running,
+    told: gr.HTML,
+    drawer: More,
+    *,
+    kinds: tuple[str, ...],
+    reach: tuple[float, float] = (0, 2),
+    at: float = 1.0,
 ) -> Parts:
     """Pictures, verdict, strength, history and downloads, inside the current column."""
-    board = pairs.pairs(f"{card}-pairs")
-    verdict = gr.HTML("", elem_id=f"{card}-verdict", padding=False, container=False, label="verdict")
+    example = boards.load(card)
+    board = pairs.pairs(f"{card}-pairs", pairs.shown(example.cells))
+    verdict = gr.HTML(
+        example.verdict.html() if example.verdict else "",
+        elem_id=f"{card}-verdict",
+        padding=False,
+        container=False,
+        label="verdict",
+    )
     with gr.Row(equal_height=True, elem_classes=["bottom"]):
         strength = gr.Slider(
-            *reach, value=1, step=0.05, label="Strength (0: the original, 1: the whole edit)", scale=3, min_width=220,
+            *reach, value=at, step=0.05, label="Strength (0: the original, 1: the whole edit)", scale=3, min_width=220,
             elem_id=f"{card}-strength",
         )  # fmt: skip
         undo = gr.Button("Undo", min_width=80, scale=0, interactive=False, elem_id=f"{card}-undo")
         redo = gr.Button("Redo", min_width=80, scale=0, interactive=False, elem_id=f"{card}-redo")
-    past = gr.HTML("", elem_id=f"{card}-past", padding=False, container=False, label="history")
+    past = gr.HTML(
+        "<p class='past'>An example, painted beforehand. Press the button to do it now and have the files.</p>",
+        elem_id=f"{card}-past",
+        padding=False,
+        container=False,
+        label="history",
+    )
     files = downloads.lay_out(card, kinds)
     result = gr.JSON(visible=False, label="result")
     pictures = gr.Gallery(visible=False, label="before_and_after", format="png", type="pil")

@@ -99,9 +99,9 @@ element.addEventListener('keydown', event => {
 """
 
 
-def pairs(elem_id: str) -> gr.HTML:
-    """The component, empty."""
-    return gr.HTML("", css_template=_CSS, js_on_load=_SCRIPT, elem_id=elem_id, padding=False, label="pictures")
+def pairs(elem_id: str, value: str = "") -> gr.HTML:
+    """The component."""
+    return gr.HTML(value, css_template=_CSS, js_on_load=_SCRIPT, elem_id=elem_id, padding=False, label="pictures")
 
 
 def shown(cells: Sequence[Cell], *, stale: bool = False) -> str:

@@ -29,7 +29,7 @@ def build(shared: Shared) -> None:
         keep = gr.Textbox(label="Keep as it is, one a line", lines=3, elem_id="slide-keep")
     drawer = bench.more("slide")
     with column:
-        parts = bench.lay_out("slide", run, told, drawer, kinds=FILES, reach=work.REACH)
+        parts = bench.lay_out("slide", run, told, drawer, kinds=FILES, reach=work.REACH, at=1.5)
         strip = gr.Button("Film strip from −2 to 2", min_width=160, elem_id="slide-strip")
         wrote = note(elem_id="slide-strip-note")
         film = gr.HTML("", elem_id="slide-film", padding=False, container=False, label="film_strip")

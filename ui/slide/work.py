@@ -65,11 +65,12 @@ def judged(model: OpenedModel, edit: Edit | None, cells: Sequence[Cell], unknown
     moved = sum(before[i] != after[i] for i in asked)
     same = sum((before[i].concept, before[i].style) == (after[i].concept, after[i].style) for i in rest)
     still = sum(before[i].concept == after[i].concept for i in asked)
+    further = " Slide the strength further for more." if 2 * moved <= len(asked) else ""
     told = (
         f"Seen to change in {moved} of {len(asked)} pictures, still the same thing in {still}; "
-        f"others unchanged in {same} of {len(rest)}."
+        f"others unchanged in {same} of {len(rest)}.{further}"
     )
-    state = "good" if same == len(rest) and still == len(asked) else "look"
+    state = "good" if same == len(rest) and still == len(asked) and not further else "look"
     return Verdict(state, told, f"Seen by {eye.name}; a change it has no name for is not counted.")  # type: ignore[arg-type]
 
 

@@ -9,8 +9,8 @@ CSS = """
 .gradio-container main, .gradio-container main > .wrap, .gradio-container .tabs {width: 100% !important;}
 #head {align-items: flex-end; gap: 1rem; padding: .4rem .2rem 0;}
 #head h1 {font-size: 1.55rem; margin: 0; letter-spacing: -.02em;}
-#head p {margin: .1rem 0 0; color: var(--body-text-color-subdued);}
-#place {text-align: right; color: var(--body-text-color-subdued); font-size: .85rem;}
+#head p {margin: .1rem 0 0; color: var(--body-text-color);}
+#place {color: var(--body-text-color); font-size: .85rem;}
 #place p {margin: 0;}
 .tab-container button {font-size: 1rem;}
 .note-line {min-height: 0; border: 0 !important; background: none !important;}
@@ -32,7 +32,7 @@ CSS = """
 .slim {min-width: 0 !important;}
 .calm {background: none !important; border: 1px solid var(--border-color-primary) !important;
   color: var(--body-text-color) !important;}
-.bottom {align-items: flex-end !important;}
+.bottom {align-items: flex-end !important;} .wrap {flex-wrap: wrap !important;}
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
 .prose table {width: 100%; font-size: .92rem; border: 0 !important;}
