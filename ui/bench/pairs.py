@@ -145,12 +145,10 @@ def _alt(side: str, prompt: str, saw: str) -> str:
 
 
 def url_of(picture: Image) -> str:
-    """A picture inside a page, small ones enlarged."""
+    """A picture inside a page, at `_LARGEST` at most; the browser enlarges small ones."""
     small = picture.convert("RGB")
     if max(small.size) > _LARGEST:
         small.thumbnail((_LARGEST, _LARGEST))
-    elif max(small.size) < 128:
-        small = small.resize((4 * small.width, 4 * small.height), 3)
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=90)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()

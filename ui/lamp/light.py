@@ -71,6 +71,8 @@ class Light:
     ranked: tuple[int, ...] = ()
     desk: Desk = field(default_factory=Desk)
     statistics: Statistics | None = None
+    switch: styles.UnitEdit | None = None
+    """The switch that was solved last."""
     strips: dict[tuple[Any, ...], Picture] = field(default_factory=dict)
     """Pictures along sliders, kept because they are looked at again."""
 

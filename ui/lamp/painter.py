@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -27,8 +28,10 @@ _TEMPLATE = """
   <img class="room" alt="The room on the canvas">
   <canvas class="paint" width="512" height="512" tabindex="0" role="img"
     aria-label="Your mark. Paint with the pointer; or move with the arrow keys and paint with the space bar."></canvas>
+  <!-- stage -->
   <div class="ring" aria-hidden="true"></div>
 </div>
+<!-- below -->
 """
 _CSS = """
 .tools {display: flex; gap: .5rem; align-items: center; margin-bottom: .5rem; font-size: .9rem;}
@@ -117,16 +120,33 @@ show();
 """
 
 
-def painter(label: str, *, elem_id: str) -> gr.HTML:
+@dataclass(frozen=True)
+class Extra:
+    """What a card adds to the painter: markup inside the stage and below it, styles, script."""
+
+    stage: str = ""
+    below: str = ""
+    css: str = ""
+    script: str = ""
+
+
+def painter(label: str, *, elem_id: str, extra: Extra = Extra()) -> gr.HTML:  # noqa: B008
     """The component. Its value is what `held` makes and `mark_of` reads; '' shows nothing."""
+    template = _TEMPLATE.replace("<!-- stage -->", extra.stage).replace("<!-- below -->", extra.below)
     return gr.HTML(
-        "", label=label, html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id=elem_id, padding=False
+        "",
+        label=label,
+        html_template=template,
+        css_template=_CSS + extra.css,
+        js_on_load=_SCRIPT + extra.script,
+        elem_id=elem_id,
+        padding=False,
     )
 
 
-def held(room: Picture, mark: Picture | None) -> str:
-    """A room and a mark (RGBA, opaque where it is marked) as the component's value."""
-    return json.dumps({"room": _url(room), "mark": "" if mark is None else _url(mark)})
+def held(room: Picture, mark: Picture | None, **more: Any) -> str:
+    """A room and a mark (RGBA, opaque where it is marked) as the component's value; `more` is for a card's script."""
+    return json.dumps({"room": _url(room, "WEBP"), "mark": "" if mark is None else _url(mark), **more})
 
 
 def mark_of(value: str | None, *, largest: int) -> Picture | None:
@@ -159,7 +179,8 @@ def _decoded(data: bytes, largest: int) -> Picture:
         return picture.convert("RGBA")
 
 
-def _url(picture: Picture) -> str:
+def _url(picture: Picture, form: str = "PNG") -> str:
+    """A data URL; a mark must be exact, a room may be packed."""
     buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return _HEAD + b64encode(buffer.getvalue()).decode()
+    picture.save(buffer, form, quality=90)
+    return f"data:image/{form.lower()};base64,{b64encode(buffer.getvalue()).decode()}"
