@@ -39,6 +39,9 @@ def serve(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Folder whose .safetensors files the page offers.")
     ] = None,
+    language: Annotated[
+        str, typer.Option("--language", help="One more language model: a hub id, or a folder of transformers.")
+    ] = "",
 ) -> None:
     """Serve the page, on this machine alone unless told otherwise."""
     users = allowed(host, share, auth_file)
@@ -49,7 +52,7 @@ def serve(
     from ui.workshop.session import Settings, Workshop
 
     strangers = share or not loopback(host)
-    workshop = Workshop(Settings(device, dtype, offload, checkpoints, changeable=not strangers))
+    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, not strangers))
     workshop.check()
     _, url, public = launch(build_app(workshop), server_name=host, server_port=port or None, share=share, auth=users)
     print(f"Concept Edit is at {public or url}  (Ctrl-C stops it)", flush=True)

@@ -44,6 +44,8 @@ class Visit:
         """The pairs the Compare tab painted last."""
         self.light: Any = None
         """Whatever the Light tab keeps."""
+        self.benches: dict[str, Any] = {}
+        """What each errand on an image model keeps, by its card's name."""
         self.audit: Any = None
         """Whatever the Audit tab keeps."""
         self.breathe: Callable[[], None] = _no_pause
@@ -82,6 +84,7 @@ class Visit:
         self.stop.set()
         self.pictures.clear()
         self.compared, self.solved, self.light, self.audit = (), None, None, None
+        self.benches.clear()
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
