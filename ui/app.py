@@ -24,7 +24,7 @@ from ui.workshop.session import Visit, Workshop
 TITLE = "Concept Edit"
 HEAD = """# Concept Edit
 Change what a model knows, in seconds, and see what it did."""
-CARDS = ("expert",)
+CARDS = ("fact", "expert")
 """The errands, in the order they are shown; `ui/<name>/` is the card."""
 _ADDRESS = "() => history.replaceState(null, '', '?do=NAME')"
 

@@ -166,8 +166,9 @@ def test_every_action_has_a_name_and_a_description(server):
         "audit_": "own_edit edit_file example stop release verify",
         "light_": "show_rooms example choose_room mark_lamp wipe_mark mark_picture stop find_units show_kind "
         "choose_units turn reset load_edit other_rooms gif",
+        "fact_": "strength undo redo model example says edit adapter recipe load",
     }
-    wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
+    wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit", "/fact"}
     assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []
 

@@ -150,7 +150,7 @@ def _row(plain: Mapping[str, Any]) -> Row:
 
 @cache
 def opening() -> Board:
-    """The example that the card opens with: what the embedded model gave, kept in a file. `ui.fact.opening` makes it."""
+    """The example that the card opens with: what the embedded model gave, in a file that `ui.fact.opening` makes."""
     return Board.of(json.loads(OPENING.read_text(encoding="utf-8")))
 
 
@@ -190,7 +190,9 @@ def roles(fact: Fact) -> list[tuple[Role, str]]:
     return [*found, *(("neighbour", prompt) for prompt, _ in fact.neighbours)]
 
 
-def rows_of(asked: Sequence[tuple[Role, str]], before: Sequence[Answer], after: Sequence[Answer] | None) -> tuple[Row, ...]:
+def rows_of(
+    asked: Sequence[tuple[Role, str]], before: Sequence[Answer], after: Sequence[Answer] | None
+) -> tuple[Row, ...]:
     """Rows of a board."""
     later: Sequence[Answer | None] = after if after is not None else [None] * len(before)
     return tuple(Row(role, prompt, b, a) for (role, prompt), b, a in zip(asked, before, later, strict=True))

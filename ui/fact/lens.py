@@ -1,6 +1,6 @@
 """The logit lens: what a model would say if it stopped after a block, at each token of a prompt (nostalgebraist 2020).
 
-The state after a block goes through the model's own last norm and output matrix, as the state after the last block does.
+The state after a block goes through the model's own last norm and output matrix, as that after the last block does.
 """
 
 from __future__ import annotations

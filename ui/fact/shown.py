@@ -21,6 +21,7 @@ STYLE = """
 .fact-answers th, .fact-answers td {text-align: left; padding: .42rem .5rem; border: 0; vertical-align: middle;
   border-bottom: 1px solid var(--border-color-primary); color: var(--body-text-color); line-height: 1.35;}
 .fact-answers thead th {font-size: .82rem; font-weight: 600;}
+.fact-answers th.group, .fact-answers th.asked, .fact-answers caption {white-space: normal !important;}
 .fact-answers th.group {background: var(--background-fill-secondary); font-weight: 600; font-size: .85rem;}
 .fact-answers th.asked {font-weight: 400;}
 .fact-answers .bar {display: block; height: 5px; border-radius: 3px; margin-top: 3px; background: #4f46e5;
@@ -49,7 +50,7 @@ STYLE = """
   .fact-answers thead {display: none;} .fact-answers tr {display: grid; grid-template-columns: 1fr 1fr auto;
     border-bottom: 1px solid var(--border-color-primary); padding: .3rem 0;}
   .fact-answers th.asked, .fact-answers th.group {grid-column: 1 / -1;}
-  .fact-answers th, .fact-answers td {border: 0; padding: .15rem .3rem;}
+  .fact-answers th, .fact-answers td {border: 0; padding: .1rem .3rem; white-space: nowrap; font-size: .88rem;}
 }
 """
 _MARKS = {"good": "✓", "look": "!", "bad": "✗", "calm": "·", "stale": "↻"}

@@ -126,9 +126,7 @@ def says(workshop: Workshop, visit: Visit, model: str, prompt: str, subject: str
     asked = " ".join(str(prompt or "").replace("{}", str(subject or "").strip()).split())
     if not asked:
         raise ValueError("write the sentence up to its answer")
-    return workshop.work(
-        visit, lambda tell: top_words(workshop.language(model), [asked])[0], light=model == EMBEDDED
-    )
+    return workshop.work(visit, lambda tell: top_words(workshop.language(model), [asked])[0], light=model == EMBEDDED)
 
 
 def _made(lm: LanguageModel, wish: Wish, tell: Tell) -> Board:
@@ -177,9 +175,7 @@ def traced(lm: LanguageModel, fact: Fact) -> Map:
     own = replace(fact, old=top_words(lm, [fact.asked])[0][0], neighbours=())
     tokens = lm.encode([fact.asked]).lengths[0]
     large, window = tokens * lm.layers > _LARGE, 1 if lm.layers <= _SHALLOW else None
-    found = ce.trace(
-        lm, own, window=window, exact=_EXACT if large else None, samples=_FEWER if large else _SAMPLES
-    )
+    found = ce.trace(lm, own, window=window, exact=_EXACT if large else None, samples=_FEWER if large else _SAMPLES)
     chosen = found.layers(1)
     effects = {kind: [[round(v, 4) for v in row] for row in table.tolist()] for kind, table in found.effects.items()}
     held = [[[(word, round(p, 4)) for word, p in cell] for cell in row] for row in lens(lm, fact.asked)]
