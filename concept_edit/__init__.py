@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.export.adapter import export_adapter, export_language_model
+    from concept_edit.familiar import Familiar, familiar
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
     from concept_edit.language.encoder import open_text_encoder
@@ -48,6 +49,7 @@ __all__ = [
     "Fact",
     "FactEdit",
     "FactScores",
+    "Familiar",
     "FunctionVector",
     "Heads",
     "KeyStatistics",
@@ -70,6 +72,7 @@ __all__ = [
     "export_kv",
     "export_language_model",
     "export_lora",
+    "familiar",
     "function_vector",
     "import_kv_dump",
     "measure_facts",
@@ -93,6 +96,7 @@ _HOMES = {
     "Fact": "language.facts",
     "FactEdit": "language.edit",
     "FactScores": "language.scores",
+    "Familiar": "familiar",
     "FunctionVector": "language.vectors",
     "Heads": "search.heads",
     "KeyStatistics": "language.keys",
@@ -115,6 +119,7 @@ _HOMES = {
     "export_kv": "export",
     "export_language_model": "export.adapter",
     "export_lora": "export",
+    "familiar": "familiar",
     "function_vector": "language.vectors",
     "import_kv_dump": "export",
     "measure_facts": "language.measures",

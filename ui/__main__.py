@@ -42,6 +42,10 @@ def serve(
     language: Annotated[
         str, typer.Option("--language", help="One more language model: a hub id, or a folder of transformers.")
     ] = "",
+    upload_gb: Annotated[
+        float | None,
+        typer.Option("--upload-gb", min=0, help="Largest model a visitor may send. [20 on this machine alone, else 0]"),
+    ] = None,
 ) -> None:
     """Serve the page, on this machine alone unless told otherwise."""
     users = allowed(host, share, auth_file)
@@ -52,7 +56,8 @@ def serve(
     from ui.workshop.session import Settings, Workshop
 
     strangers = share or not loopback(host)
-    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, not strangers))
+    limit = int(1e9 * ((0 if strangers else 20) if upload_gb is None else upload_gb))
+    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, limit, changeable=not strangers))
     workshop.check()
     _, url, public = launch(build_app(workshop), server_name=host, server_port=port or None, share=share, auth=users)
     print(f"Concept Edit is at {public or url}  (Ctrl-C stops it)", flush=True)

@@ -8,24 +8,28 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from ui.workshop import pulse
 from ui.workshop.card import Card, Shared
-from ui.workshop.chooser import lay_out, wire
+from ui.workshop.chooser import Chooser, lay_out, wire
 from ui.workshop.home import home
 from ui.workshop.kept import KeptPage
 from ui.workshop.look import CSS, theme
 from ui.workshop.parts import LIGHT
 from ui.workshop.session import Visit, Workshop
+from ui.workshop.uploads import Uploads
 
 TITLE = "Concept Edit"
 HEAD = """# Concept Edit
 Change what a model knows, in seconds, and see what it did."""
-CARDS = ("fact", "expert")
+CARDS = ("style", "suppress", "balance", "slide", "fact", "expert")
 """The errands, in the order they are shown; `ui/<name>/` is the card."""
+_workshops: WeakKeyDictionary[gr.Blocks, Workshop] = WeakKeyDictionary()
+"""The workshop of every page that was built."""
 _ADDRESS = "() => history.replaceState(null, '', '?do=NAME')"
 
 
@@ -34,11 +38,12 @@ def build_app(workshop: Workshop) -> gr.Blocks:
     cards: list[Card] = [import_module(f"ui.{name}").CARD for name in CARDS]
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as app:
         visit = gr.State(Visit(), delete_callback=Visit.close, time_to_live=6 * 3600)
-        with gr.Row(elem_id="head"):
-            gr.Markdown(HEAD)
-            place = gr.Markdown(workshop.place(), elem_id="place")
-        with gr.Row(elem_id="top"):
-            chooser = lay_out(workshop)
+        with gr.Row(elem_id="head", equal_height=False):
+            with gr.Column(scale=3, min_width=260):
+                gr.Markdown(HEAD)
+                place = gr.Markdown(workshop.place(), elem_id="place")
+            with gr.Column(scale=4, min_width=300), gr.Row(elem_classes=["bottom", "wrap"]):
+                chooser = lay_out(workshop)
         shared = Shared(workshop, visit, chooser.model)
         with gr.Tabs(elem_id="errands", selected="home") as errands:
             with gr.Tab("Home", id="home") as tab:
@@ -50,17 +55,23 @@ def build_app(workshop: Workshop) -> gr.Blocks:
                 tab.select(None, js=_ADDRESS.replace("NAME", card.name), api_visibility="private")
         doors.submit(lambda name: gr.Tabs(selected=name), doors, errands, api_visibility="private", **LIGHT)
         wire(chooser, workshop, visit)
-        _wire_coming_and_going(app, workshop, shared, place, errands)
+        _workshops[app] = workshop
+        _wire_coming_and_going(app, shared, chooser, place, errands)
     return app
 
 
 def _wire_coming_and_going(
-    app: gr.Blocks, workshop: Workshop, shared: Shared, place: gr.Markdown, errands: gr.Tabs
+    app: gr.Blocks, shared: Shared, chooser: Chooser, place: gr.Markdown, errands: gr.Tabs
 ) -> None:
-    def enter(visit: Visit, request: gr.Request) -> tuple[Visit, str, Any]:
+    workshop, visit = shared.workshop, shared.visit
+    opener = [chooser.opener] if chooser.opener is not None else []
+
+    def enter(visit: Visit, request: gr.Request) -> tuple[Any, ...]:
         """Begin a visit at the errand of the address; Gradio drops it some time after its page is closed."""
         asked = request.query_params.get("do", "")
-        return visit, workshop.place(), gr.Tabs(selected=asked) if asked in CARDS else gr.skip()
+        workshop.welcome(visit)
+        chosen = gr.Tabs(selected=asked) if asked in CARDS else gr.skip()
+        return visit, workshop.place(), chosen, *(chooser.secret(visit) for _ in opener)
 
     def leave(request: gr.Request) -> None:
         """A page was closed: stop its work, and let its state grow old. Gradio's half megabyte about what every
@@ -73,8 +84,9 @@ def _wire_coming_and_going(
             session[visit._id] = left
             session.config_values.clear()
 
-    visit = shared.visit
-    app.load(enter, visit, [visit, place, errands], api_visibility="private", queue=False, show_progress="hidden")
+    app.load(
+        enter, visit, [visit, place, errands, *opener], api_visibility="private", queue=False, show_progress="hidden"
+    )
     app.unload(leave)
 
 
@@ -95,7 +107,7 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         theme=theme(),
         css=CSS,
         head=pulse.head(),
-        app_kwargs={"middleware": [Middleware(pulse.Pulse), *shared]},
+        app_kwargs={"middleware": [Middleware(Uploads, workshop=_workshops[app]), Middleware(pulse.Pulse), *shared]},
         footer_links=["api"],
         **options,
     )

@@ -45,6 +45,8 @@ from concept_edit.recipe import Erase, Moderate, Recipe, Steer, pair_up, read_co
 
 if TYPE_CHECKING:
     from concept_edit.edit import Edit
+    from concept_edit.familiar import Familiar
+    from concept_edit.models.contract import Model
 
 
 def register(app: typer.Typer) -> None:
@@ -220,9 +222,17 @@ def _solve(recipe: Recipe, work: _Work) -> None:
     outline = Outline.of(edit)
     facts = facts_of(outline, work.out) | {"seconds": seconds, "cut": dict(statistics.cut)}
     facts |= {"predicted": dict(edit.predicted)} if edit.predicted else {}
+    unknown = _unknown(model, recipe)
+    facts |= {"unknown": [found.word for found in unknown]}
     spent = f"encoded in {seconds['encode']:.2f} s, solved and written in {seconds['solve']:.2f} s"
-    lines = [sentence_of(outline, work.out), *_foretold(edit), spent]
+    lines = [sentence_of(outline, work.out), *_foretold(edit), *(f"note: {found.sentence}" for found in unknown), spent]
     say(facts, "\n".join(lines), work.as_json, work.quiet)
+
+
+def _unknown(model: Model, recipe: Recipe) -> list[Familiar]:
+    """Concepts that the model reads like made-up words; of longer lists the first so many are looked at."""
+    found = ce.familiar(model, list(dict.fromkeys(recipe.concepts))[:_LOOKED_AT])
+    return [each for each in found if each.verdict == "unknown"]
 
 
 def _foretold(edit: Edit) -> list[str]:
@@ -240,6 +250,8 @@ def _foretold(edit: Edit) -> list[str]:
     return lines
 
 
+_LOOKED_AT = 64
+"""Concepts whose words are held against made-up ones."""
 _MEANING = {
     "left": "of the concepts left",
     "kept": "drift of kept prompts",

@@ -87,6 +87,7 @@ def figures(rows: Sequence[Row], measured: Measured, recipe: Recipe) -> list[Fig
         members = [row for row in rows if row.group == group]
         if members:
             found += _accuracy(group, members, measured)
+            found += _words(members, measured) if group == "edited" else []
             found += _means(group, members, measured)
             found += _flags(group, members, measured)
             found += _sets(group, [i for i, row in enumerate(rows) if row.group == group], measured)
@@ -233,6 +234,18 @@ def _check(distances: Sequence[str], used: Instruments) -> None:
             )
     if "lpips" in distances:
         far.lpips_version()
+
+
+def _words(rows: Sequence[Row], measured: Measured) -> list[Figure]:
+    """Of each changed concept by itself: how often a picture that asks for it still shows it."""
+    found: list[Figure] = []
+    tool = measured.instruments.get("shown", "")
+    for word in dict.fromkeys(row.subject for row in rows):
+        pairs = measured.pairs("shown", [row for row in rows if row.subject == word])
+        for side, place in (("before", 1), ("after", 2)) if pairs else ():
+            hits = [_is(pair[place], word) for pair in pairs]
+            found.append(Figure("shown when asked for", word, side, *proportion(hits), len(pairs), tool, _WILSON))
+    return found
 
 
 def _is(said: Any, name: str) -> bool:

@@ -36,6 +36,24 @@ class Report:
     barred: tuple[str, ...] = ()
     """Concepts whose pictures are not shown."""
     toolkit: str = ""
+    made: str = ""
+    """When it was measured, as an ISO date with time."""
+
+    def sentences(self) -> list[str]:
+        """What the figures say, in words."""
+        known = {(figure.name, figure.group, figure.side): figure for figure in self.figures}
+        said = []
+        for group, sentence in _SENTENCES:
+            before, after = (known.get(("named as its concept", group, side)) for side in ("before", "after"))
+            if before and after:
+                said.append(sentence.format(before=_share(before), after=_share(after)))
+        return said or ["This model has no judge of its own here, so only the likeness of pictures was measured."]
+
+    def words(self) -> list[tuple[str, Figure, Figure]]:
+        """Of each changed concept: how often its prompts show it, before and after."""
+        known = {(figure.group, figure.side): figure for figure in self.figures if figure.name == _ASKED}
+        names = dict.fromkeys(group for group, _ in known)
+        return [(name, known[name, "before"], known[name, "after"]) for name in names]
 
     def figure(self, name: str, group: str, side: str = "after") -> Figure:
         """One figure.
@@ -53,12 +71,14 @@ class Report:
         """Everything but the pictures as plain data."""
         plain = {name: getattr(self, name) for name in ("model", "recipe", "settings", "instruments", "rows", "share")}
         plain["figures"] = [_finite(asdict(figure)) for figure in self.figures]
+        plain |= {"made": self.made, "sentences": self.sentences()}
         plain["worst"] = [{**asdict(row), "what": what} for row, what in self.worst]
         return plain | {"barred": list(self.barred), "toolkit": self.toolkit}
 
     def to_markdown(self) -> str:
         """A table of figures, and the worst losses."""
         lines = [f"# What the edit did to {self.model}", "", f"{self.rows} pairs of pictures at equal seeds."]
+        lines += ["", *self.sentences()]
         lines += ["", "| measured | on | when | value | 95 % interval | n | by |", "|---|---|---|---|---|---|---|"]
         lines += [f"| {' | '.join(_cell(text) for text in cells(figure))} |" for figure in self.figures]
         if self.worst:
@@ -97,9 +117,11 @@ def cells(figure: Figure) -> tuple[str, ...]:
 def report_sections(report: Report) -> list[str]:
     """The parts of a page that an evaluation fills."""
     head = ("measured", "on", "when", "value", "95 % interval", "n", "by")
-    about = [f"{report.rows} pairs of pictures at equal seeds.", f"Share of the rows: {report.share}."]
+    about = [f"{report.rows} pairs of pictures at equal seeds."]
+    about += [f"Share of the rows: {report.share}."] if report.share != "1-of-1" else []
     about += [f"{kind}: {name}" for kind, name in report.instruments.items()]
-    found = [section("Measured", listing(about), table(head, [cells(figure) for figure in report.figures]))]
+    found = [section("In words", listing(report.sentences())), *_by_word(report), _asked(report)]
+    found += [section("Measured", listing(about), table(head, [cells(figure) for figure in report.figures]))]
     shown = {pair.row: pair for pair in report.pictures}
     worst = [(shown[row], what) for row, what in report.worst if row in shown]
     lost = grid([pair for pair, _ in worst], {i: what for i, (_, what) in enumerate(worst)}) if worst else ""
@@ -109,6 +131,38 @@ def report_sections(report: Report) -> list[str]:
     if report.barred:
         found.append(section("Not shown", paragraph(f"Pictures of {', '.join(report.barred)} are barred.")))
     return found
+
+
+_ASKED = "shown when asked for"
+_SENTENCES = (
+    ("edited", "Prompts of what was edited still show it in {after} of the pictures; before it was {before}."),
+    ("near", "Its neighbours show what they should in {after}; before it was {before}."),
+    ("unrelated", "Unrelated prompts show what they should in {after}; before it was {before}."),
+)
+
+
+def _share(figure: Figure) -> str:
+    return f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%})"
+
+
+def _by_word(report: Report) -> list[str]:
+    rows = [(name, _share(before), _share(after), str(after.n)) for name, before, after in report.words()]
+    head = ("asked for", "shown before (95 % interval)", "shown after (95 % interval)", "pictures")
+    return [section("Word by word", table(head, rows))] if rows else []
+
+
+def _asked(report: Report) -> str:
+    """Recipe, model, strength, date and digest: what somebody else needs to have the same."""
+    after = report.settings.get("after", {})
+    facts = [
+        f"model: {report.model}",
+        f"strength: {after.get('strength', 1)}",
+        f"edit (digest): {after.get('edit', '')}",
+    ]
+    facts += [f"measured: {report.made}"] if report.made else []
+    facts += [f"toolkit: {report.toolkit}"] if report.toolkit else []
+    recipe = json.dumps(report.recipe, ensure_ascii=False)
+    return section("What was asked", listing([*facts, f"recipe: {recipe}"]))
 
 
 def _finite(plain: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,7 @@ class _Run:
             pictures=picture_pairs(self.folder, shown, [row for row, _ in worst], self.edit.recipe),
             barred=tuple(barred),
             toolkit=__version__,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
     def _painted(self, prompts: list[str], seeds: list[int]) -> list[Image]:

@@ -63,6 +63,11 @@ def _labels(family: Family) -> _Labels:
     return _LABELS.get(family.name) or _Labels(family.name, f"{family.name}/lora", family.title, kohya=False)
 
 
+def programs_for(family: Family) -> tuple[str, ...]:
+    """The programs that load a LoRA of this family, as it is written by default."""
+    return loads(family.name, "kohya", kohya=_labels(family).kohya)
+
+
 _READ_BY = {
     "flux": "diffusers loads this file from version 0.30.3 on (0.30.3, 0.31.0, 0.32.2, 0.33.1, 0.34.0 and 0.42.1 were "
     "tried; each needs the peft and transformers of its time)"

@@ -96,7 +96,8 @@ def test_figures_are_what_the_pictures_say(model, edit, report):
 
 
 def test_every_figure_has_its_number_interval_and_instrument(report):
-    assert {f.group for f in report.figures} == {"edited", "near", "unrelated"}
+    groups = {f.group for f in report.figures}
+    assert groups == {"edited", "near", "unrelated", *(name for name, _, _ in report.words())}
     for figure in report.figures:
         assert figure.low <= figure.value <= figure.high
         assert figure.n > 0

@@ -20,6 +20,7 @@ from ui.expert import audit_tab
 from ui.expert.audit_tab import AuditEvents
 from ui.workshop import audit
 from ui.workshop.audit import Plan
+from ui.workshop.card import Shared
 from ui.workshop.session import News, Stopped, Visit, Workshop
 from ui.workshop.versions import Version
 
@@ -283,7 +284,7 @@ def test_the_example_is_one_click(workshop: Workshop, visit: Visit) -> None:
 
 def test_every_event_has_a_name_and_a_text(workshop: Workshop) -> None:
     with gr.Blocks() as page:
-        audit_tab.build(workshop, gr.State(Visit()))
+        audit_tab.build(Shared(workshop, gr.State(Visit()), gr.Dropdown()))
     named = {str(fn.api_name): fn for fn in page.fns.values() if fn.api_visibility == "public"}
     assert {"audit", "audit_stop", "audit_release", "audit_verify", "audit_example", "audit_edit_file"} <= set(named)
     for fn in named.values():

@@ -61,10 +61,9 @@ def test_each_list_offers_what_it_can_open(own: Workshop, visit: Visit) -> None:
 
 
 def test_a_checkpoint_is_chosen_edited_pictured_and_exported(page: Any, folder: Path, tmp_path: Path) -> None:
-    page.get_by_text("Model", exact=True).first.click()
     page.locator("#model input").click()
     page.get_by_role("option", name="mine.safetensors").click()
-    page.get_by_text("The next solve opens mine.safetensors.").wait_for()
+    page.get_by_text("The next job opens mine.safetensors.").wait_for()
     page.locator("#concept textarea, #concept input").first.fill("Van Gogh")
     page.locator("#add").click()
     page.locator("#concepts").get_by_text("Van Gogh").locator("visible=true").first.wait_for()

@@ -21,6 +21,7 @@ from ui.expert.light_events import LightEvents
 from ui.lamp import desk, light
 from ui.lamp.marks import SIDE, mask_file, painted
 from ui.lamp.painter import held
+from ui.workshop.card import Shared
 from ui.workshop.session import EMBEDDED, News, Stopped, Visit, Workshop
 
 UNIT = "b16.torgb:3"
@@ -430,7 +431,7 @@ def test_no_room_is_a_sentence(workshop: Workshop, visit: Visit) -> None:
 @pytest.fixture(scope="module")
 def page(workshop: Workshop) -> gr.Blocks:
     with gr.Blocks() as blocks:
-        light_tab.build(workshop, gr.State(Visit()))
+        light_tab.build(Shared(workshop, gr.State(Visit()), gr.Dropdown()))
     return blocks
 
 

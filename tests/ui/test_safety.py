@@ -168,7 +168,15 @@ def test_every_action_has_a_name_and_a_description(server):
         "choose_units turn reset load_edit other_rooms gif",
         "fact_": "strength undo redo model example says edit adapter recipe load",
     }
-    wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit", "/fact"}
+    bench = "strength undo redo words lora edit recipe"
+    parts |= {
+        "style_": f"{bench} checkpoint",
+        "suppress_": f"{bench} checkpoint list check report verify",
+        "balance_": f"{bench} checkpoint people",
+        "slide_": f"{bench} strip",
+    }
+    parts[""] += " style suppress slide fact"
+    wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
     assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []
 

@@ -110,7 +110,7 @@ def _checking() -> SimpleNamespace:
         gr.Markdown(_VERIFY, elem_classes=["hint"])
         files = gr.File(
             label="The edit and what came with it",
-            file_count="multiple", file_types=[".safetensors", ".json", ".jsonl", ".sig", ".pub"], height=150,
+            file_count="multiple", file_types=[".zip", ".safetensors", ".json", ".jsonl", ".sig"], height=150,
             elem_id="audit-files",
         )  # fmt: skip
         keys = gr.File(
@@ -276,7 +276,7 @@ def _named(version: Version) -> str:
 
 def _report(report: Report) -> tuple[str, list[list[str]]]:
     """The figures in sentences, and as a table."""
-    return listing(audit.summary(report)), [list(cells(figure)) for figure in report.figures]
+    return listing(report.sentences()), [list(cells(figure)) for figure in report.figures]
 
 
 def _worst(report: Report) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import concept_edit as ce
 from concept_edit.answer.digests import edit_digest
@@ -21,16 +22,16 @@ from ui.workshop.signatures import Signed, placed, signed
 from ui.workshop.versions import Version
 
 if TYPE_CHECKING:
-    from concept_edit.evaluation import Figure, Report
+    from concept_edit.evaluation import Report
+    from concept_edit.evaluation.rows import Row
+    from concept_edit.models.contract import Model
+    from concept_edit.recipe import Recipe
 
+ChosenRows = Callable[["Model", "Recipe"], "Sequence[Row]"]
+"""Chooses what an evaluation paints."""
 MOST_PROMPTS, MOST_SEEDS = 48, 8
 _PERSONAL = (".sig", ".pub")
 """Files of a release that belong to one person. Public keys that lie in the release itself prove nothing."""
-_SENTENCES = (
-    ("edited", "Prompts of what was edited still show it in {after} of the pictures; before it was {before}."),
-    ("near", "Its neighbours show what they should in {after}; before it was {before}."),
-    ("unrelated", "Unrelated prompts show what they should in {after}; before it was {before}."),
-)
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,14 @@ def take_own(visit: Visit) -> Version:
     return subject(visit)
 
 
-def evaluate(workshop: Workshop, visit: Visit, plan: Plan, tell: Tell) -> Report:
-    """Paint and measure; what was painted before a stop is not painted again."""
+def evaluate(
+    workshop: Workshop,
+    visit: Visit,
+    plan: Plan,
+    tell: Tell,
+    rows: ChosenRows | None = None,
+) -> Report:
+    """Paint and measure; what was painted before a stop is not painted again. `rows` chooses what is painted."""
     from concept_edit.evaluation import Settings
 
     version = subject(visit)
@@ -123,29 +130,13 @@ def evaluate(workshop: Workshop, visit: Visit, plan: Plan, tell: Tell) -> Report
 
     with stoppable(visit, model):
         report = ce.evaluate(
-            model, version.edit, out=_folder(visit) / key[:16], strength=version.strength,
+            model, version.edit, rows and rows(model, version.edit.recipe), out=_folder(visit) / key[:16],
+            strength=version.strength,
             settings=Settings(steps=plan.steps), per_set=plan.per_set, seeds=range(1001, 1001 + plan.seeds),
             barred=plan.barred, progress=progress,
         )  # fmt: skip
     audit_of(visit).report, audit_of(visit).of = report, version
     return report
-
-
-def summary(report: Report) -> list[str]:
-    """What the figures say, in sentences."""
-    known = {(figure.name, figure.group, figure.side): figure for figure in report.figures}
-    said = []
-    for group, sentence in _SENTENCES:
-        before, after = (known.get(("named as its concept", group, side)) for side in ("before", "after"))
-        if before and after:
-            said.append(sentence.format(before=_share(before), after=_share(after)))
-    if not said:
-        said = ["This model has no judge of its own here, so only the likeness of pictures was measured."]
-    return said
-
-
-def _share(figure: Figure) -> str:
-    return f"{figure.value:.0%} ({figure.low:.0%} to {figure.high:.0%})"
 
 
 def save_report(visit: Visit) -> tuple[Path, Path]:
@@ -188,6 +179,9 @@ def verify(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
+        packed = folder / "packed"
+        packed.mkdir()
+        files = [str(f) for p in files or () for f in (unzipped(Path(p), packed) if _zip(p) else [p])]
         _unpacked([path for path in files if Path(path).suffix.lower() not in _PERSONAL], folder)
         placed([Path(path) for path in files if Path(path).suffix.lower() == ".sig"], folder, ".sig")
         people = signed(folder, placed([Path(path) for path in keys], folder, ".pub"))
@@ -202,6 +196,33 @@ def verify(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_MOST_FILES, _MOST_BYTES = 64, 200_000_000
+"""Of a release's ZIP, unpacked."""
+
+
+def unzipped(path: Path, folder: Path) -> list[Path]:
+    """The files of a release's ZIP that `verify` reads, unpacked into `folder` under their bare names.
+
+    Raises:
+        ValueError: no ZIP, or one that unpacks to more than a release has.
+    """
+    wanted = (".safetensors", ".json", ".jsonl", ".sig")
+    try:
+        with ZipFile(path) as pack:
+            members = [m for m in pack.infolist() if Path(m.filename).suffix.lower() in wanted]
+            if len(pack.infolist()) > _MOST_FILES or sum(m.file_size for m in pack.infolist()) > _MOST_BYTES:
+                raise ValueError(f"{path.name} unpacks to more than a release has; give the ZIP that was written here")
+            found = []
+            for member in members:
+                target = folder / Path(member.filename).name
+                with pack.open(member) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+                found.append(target)
+            return found
+    except (BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} is no ZIP that can be read; give it as it was downloaded") from error
+
+
 def _unpacked(files: Sequence[str], folder: Path) -> None:
     """Uploaded files under the names that `verify` looks for, whatever they were called."""
     names = {".safetensors": EDIT, ".json": MANIFEST, ".jsonl": HISTORY}
@@ -214,6 +235,10 @@ def _unpacked(files: Sequence[str], folder: Path) -> None:
         shutil.copyfile(path, folder / name)
     if not (folder / EDIT).exists():
         raise ValueError("there is no edit among the files; give its .safetensors file")
+
+
+def _zip(path: str) -> bool:
+    return Path(path).suffix.lower() == ".zip"
 
 
 def _packed(folder: Path, target: Path) -> Path:

@@ -1,16 +1,54 @@
-"""The chooser on top of the page: which model this visitor works on."""
+"""The chooser on top of the page: which model this visitor works on, and bringing one of one's own."""
 
 from __future__ import annotations
 
+import json
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from ui.workshop.parts import LIGHT, note, says
+from ui.workshop.parts import LIGHT, note, says, trouble
 from ui.workshop.session import EMBEDDED, Visit, Workshop
 
 LABELS = {EMBEDDED: "demo (toy: 48 things, 4 styles)"}
+_TEMPLATE = """
+<label class="opener"><input type="file" accept=".safetensors" multiple><span>Open a .safetensors…</span></label>
+"""
+_CSS = """
+.opener {display: inline-flex; align-items: center; min-height: 42px; padding: 0 1rem; cursor: pointer;
+  border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); color: var(--body-text-color);
+  white-space: nowrap;}
+.opener input {position: absolute; opacity: 0; width: 1px; height: 1px;}
+.opener:focus-within {outline: 2px solid var(--color-accent); outline-offset: 2px;}
+"""
+_SCRIPT = """
+const input = () => element.querySelector('input'), line = () => element.querySelector('span');
+function send(file, secret) {
+  return new Promise(done => {
+    const request = new XMLHttpRequest();
+    request.open('PUT', './models/' + secret + '/' + encodeURIComponent(file.name));
+    request.upload.onprogress = event => {
+      line().textContent = 'Sending ' + file.name + ' · ' + Math.round(100 * event.loaded / event.total) + ' %';
+    };
+    request.onload = () => { try { done(JSON.parse(request.response)); } catch { done({error: request.status}); } };
+    request.onerror = () => done({error: 'the server could not be reached'});
+    request.send(file);
+  });
+}
+element.addEventListener('change', async event => {
+  if (event.target !== input() || !input().files.length) return;
+  let secret = '';
+  try { secret = JSON.parse(props.value).secret; } catch { return; }
+  const told = [];
+  for (const file of input().files) told.push(await send(file, secret));
+  line().textContent = 'Open a .safetensors…';
+  input().value = '';
+  props.value = JSON.stringify({secret, sent: told});
+  trigger('submit');
+});
+"""
 
 
 @dataclass(frozen=True)
@@ -18,29 +56,64 @@ class Chooser:
     """The top bar's fields."""
 
     model: gr.Dropdown
+    opener: gr.HTML | None
+    """Where a file is sent from; None where the server takes none."""
     note: gr.HTML
+
+    def secret(self, visit: Visit) -> str:
+        """What the opener must know of the visit."""
+        return json.dumps({"secret": visit.secret})
 
 
 def lay_out(workshop: Workshop) -> Chooser:
     """Create the components inside the current row."""
     model = gr.Dropdown(
-        choices(workshop), value=EMBEDDED, label="Model", allow_custom_value=True, elem_id="model", scale=2,
-        min_width=260, info="A file of this server, or a hub id such as owner/name.",
+        choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
+        allow_custom_value=True, elem_id="model", scale=3, min_width=240,
     )  # fmt: skip
-    return Chooser(model, note(elem_id="model-note"))
+    opener = None
+    if workshop.settings.upload_limit:
+        opener = gr.HTML(
+            "", html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id="opener", padding=False,
+            container=False, min_width=150,
+        )  # fmt: skip
+    return Chooser(model, opener, note(elem_id="model-note"))
 
 
-def choices(workshop: Workshop) -> list[tuple[str, str]]:
-    """Label and name of every model the page offers."""
-    return [(LABELS.get(name, name), name) for name in workshop.model_names()]
+def choices(workshop: Workshop, visit: Visit | None = None) -> list[tuple[str, str]]:
+    """Label and name of every model the page offers; a visitor's own first."""
+    own = [] if visit is None else [(f"{path.name} (yours)", name) for name, path in visit.own.items()]
+    return [*own, *((LABELS.get(name, name), name) for name in workshop.model_names())]
 
 
 def wire(chooser: Chooser, workshop: Workshop, visit: gr.State) -> None:
     """Make the chooser live."""
 
-    def choose(visit: Visit, model: str | None) -> tuple[Any, ...]:
+    def choose(visit: Visit, model: str | None = EMBEDDED) -> str:
         """Work on another model: "demo", a file of the server's folder by name, or a hub id."""
         visit.model = (model or EMBEDDED).strip()
-        return (says(f"The next job opens {visit.model}."),)
+        return says(f"The next job opens {visit.own[visit.model].name if visit.model in visit.own else visit.model}.")
 
-    chooser.model.input(choose, [visit, chooser.model], [chooser.note], api_name="model", **LIGHT)
+    chooser.model.input(choose, [visit, chooser.model], chooser.note, api_name="model", **LIGHT)
+    if chooser.opener is not None:
+        chooser.opener.submit(
+            lambda visit, value: sent(workshop, visit, value), [visit, chooser.opener], [chooser.model, chooser.note],
+            api_visibility="private", **LIGHT,
+        )  # fmt: skip
+
+
+def sent(workshop: Workshop, visit: Visit, value: str) -> tuple[Any, str]:
+    """What the opener sent stands in the visitor's folder now: offer it and choose it."""
+    told = json.loads(value).get("sent", [])
+    wrong = [each["error"] for each in told if "error" in each]
+    if wrong:
+        return gr.skip(), trouble(str(wrong[0]))
+    models = [each["name"] for each in told if each.get("kind") == "diffusion_models"]
+    for name in models:
+        path = visit.folder / "models" / "diffusion_models" / name
+        if path.parent.name == "diffusion_models" and path.is_file():
+            visit.own[f"{secrets.token_urlsafe(12)}.safetensors"] = path
+    if not models:
+        return gr.skip(), says("The text encoder is here; now open the model it belongs to.")
+    visit.model = next(reversed(visit.own))
+    return gr.update(choices=choices(workshop, visit), value=visit.model), says(f"The next job opens {models[-1]}.")

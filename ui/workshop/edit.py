@@ -240,6 +240,14 @@ def fitting(visit: Visit, model: OpenedModel) -> Version | None:
         ValueError: as `Edit.check`.
     """
     version = visit.edits.current
-    if version is not None:
-        version.edit.check(model)
+    return None if version is None else fitting_version(version, model)
+
+
+def fitting_version(version: Version, model: OpenedModel) -> Version:
+    """The version; refused where it was solved on another text encoder.
+
+    Raises:
+        ValueError: as `Edit.check`.
+    """
+    version.edit.check(model)
     return version

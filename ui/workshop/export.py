@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ui.workshop.edit import fitting, title
+from ui.workshop.edit import fitting_version, title
 from ui.workshop.session import News, Tell, Visit, Workshop
 
 if TYPE_CHECKING:
@@ -39,39 +39,39 @@ KINDS = {
 }  # fmt: skip
 
 
-def write(workshop: Workshop, visit: Visit, kind: str) -> Iterator[News]:
-    """Write one file of the version that holds; the last news carries its path.
+def write(workshop: Workshop, visit: Visit, kind: str, version: Version | None = None) -> Iterator[News]:
+    """Write one file of a version, by default the workbench's that holds; the last news carries its path.
 
     Raises:
         ValueError: nothing solved yet, no report yet, an unknown kind, or as the library's export.
     """
     if kind not in KINDS:
         raise ValueError(f"'{kind}' is no file of an edit; choose from {', '.join(KINDS)}")
-    if visit.edits.current is None:
-        raise ValueError("there is no edit to export yet; solve one on the Edit tab first")
+    chosen = version or visit.edits.current
+    if chosen is None:
+        raise ValueError("there is no edit to export yet; solve one first")
 
     def job(tell: Tell) -> Path:
         tell(News(f"Writing the {KINDS[kind].label}"))
-        model = workshop.model(visit.model)
-        version = fitting(visit, model)
-        assert version is not None
-        target = visit.folder / f"{slug(version)}{KINDS[kind].ending}"
-        _WRITERS[kind](visit, version, model, target)
+        model = workshop.model(chosen.model if version is not None else visit.model)
+        fitting_version(chosen, model)
+        target = visit.folder / f"{slug(chosen)}{KINDS[kind].ending}"
+        _WRITERS[kind](visit, chosen, model, target)
         return target
 
     return workshop.work(visit, job)
 
 
-def sizes(workshop: Workshop, visit: Visit) -> dict[str, int]:
+def sizes(workshop: Workshop, visit: Visit, version: Version | None = None) -> dict[str, int]:
     """Bytes of each file beforehand; none where nothing was solved, the recipe alone for a gate."""
     from concept_edit.export.sizes import expected_sizes
 
-    version = visit.edits.current
+    version = version or visit.edits.current
     if version is None:
         return {}
     if version.edit.gates:
         return {"recipe": len(version.edit.recipe.to_yaml().encode())}
-    found: Sizes = expected_sizes(version.edit, workshop.model(visit.model))
+    found: Sizes = expected_sizes(version.edit, workshop.model(version.model))
     known = {"lora": found.lora, "kv": found.kv, "checkpoint": found.checkpoint, "edit": found.edit}
     return known | {"recipe": len(version.edit.recipe.to_yaml().encode())}
 

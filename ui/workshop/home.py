@@ -19,7 +19,7 @@ _CSS = """
 .cards .pair img {width: 100%; aspect-ratio: 1; object-fit: cover; display: block; margin: 0; border-radius: 0;}
 .cards .text {padding: .8rem 1rem 1rem;}
 .cards h3 {margin: 0 0 .2rem; font-size: 1.1rem; color: var(--body-text-color);}
-.cards p {margin: 0; color: var(--body-text-color-subdued); line-height: 1.4;}
+.cards p {margin: 0; color: var(--body-text-color); line-height: 1.4;}
 """
 _SCRIPT = """
 element.addEventListener('click', event => {

@@ -189,13 +189,14 @@ class Lane:
         news: queue.SimpleQueue[News | BaseException] = queue.SimpleQueue()
         run = self._run_light if light else self._run
         threading.Thread(target=run, args=(visit, job, news.put), name="job", daemon=True).start()
-        told = 0.0
+        told, text = 0.0, ""
         while True:
             item = news.get()
             if isinstance(item, BaseException):
                 raise item
-            if item.done or item.value is not None or item.share is None or time.monotonic() - told > _PAUSE:
-                told = time.monotonic()
+            bar = item.share is not None and item.value is None and not item.done and item.text == text
+            if not bar or time.monotonic() - told > _PAUSE:
+                told, text = time.monotonic(), item.text
                 yield item
             if item.done:
                 return

@@ -52,3 +52,8 @@ def _read(path: Path) -> Recipe:
             "(concept-edit erase --concepts-file)"
         )
     return recipe
+
+
+def lines_of(text: str | None) -> list[str]:
+    """The lines that say something, each once."""
+    return list(dict.fromkeys(line.strip() for line in (text or "").splitlines() if line.strip()))

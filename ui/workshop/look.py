@@ -9,8 +9,8 @@ CSS = """
 .gradio-container main, .gradio-container main > .wrap, .gradio-container .tabs {width: 100% !important;}
 #head {align-items: flex-end; gap: 1rem; padding: .4rem .2rem 0;}
 #head h1 {font-size: 1.55rem; margin: 0; letter-spacing: -.02em;}
-#head p {margin: .1rem 0 0; color: var(--body-text-color-subdued);}
-#place {text-align: right; color: var(--body-text-color-subdued); font-size: .85rem;}
+#head p {margin: .1rem 0 0; color: var(--body-text-color);}
+#place {color: var(--body-text-color); font-size: .85rem;}
 #place p {margin: 0;}
 .tab-container button {font-size: 1rem;}
 .note-line {min-height: 0; border: 0 !important; background: none !important;}
@@ -32,7 +32,7 @@ CSS = """
 .slim {min-width: 0 !important;}
 .calm {background: none !important; border: 1px solid var(--border-color-primary) !important;
   color: var(--body-text-color) !important;}
-.bottom {align-items: flex-end !important;}
+.bottom {align-items: flex-end !important;} .wrap {flex-wrap: wrap !important;}
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
 .prose table {width: 100%; font-size: .92rem; border: 0 !important;}
@@ -50,6 +50,28 @@ CSS = """
 .veiled button:focus img, .veiled button:active img, .veiled .preview img {filter: none;}
 .file-row {align-items: center !important; border-bottom: 1px solid var(--border-color-primary); padding: .55rem 0;}
 .file-row .prose p {margin: 0;}
+.errand h2 {font-size: 1.25rem; margin: .2rem 0 .1rem;}
+.run {min-height: 44px;}
+.verdict {display: flex; gap: .7rem; align-items: flex-start; padding: .6rem .9rem; border-radius: var(--radius-md);
+  border-left: 5px solid; line-height: 1.4; background: var(--background-fill-secondary);
+  color: var(--body-text-color);}
+.verdict p {margin: 0; color: inherit;} .verdict small {display: block; font-size: .82rem; opacity: .9;}
+.verdict > span {font-weight: 700;}
+.verdict.good {border-color: #15803d;} .verdict.look {border-color: #b45309;} .verdict.bad {border-color: #b91c1c;}
+.verdict.calm {border-color: var(--border-color-primary);}
+.verdict.stale {border-color: var(--border-color-primary); border-left-style: dashed;}
+.chips-line {display: flex; flex-wrap: wrap; gap: .4rem; list-style: none; padding: 0; margin: 0;}
+.chip {border: 1px solid var(--border-color-primary); border-radius: 99px; padding: .15rem .7rem; font-size: .88rem;
+  color: var(--body-text-color); background: var(--background-fill-primary); margin: 0;}
+.chip.unknown {border-color: #b91c1c; border-style: dashed;} .chip.far {border-color: #b45309;}
+.about-files {margin: 0; padding-left: 1.1rem; font-size: .85rem; line-height: 1.45; color: var(--body-text-color);}
+.film {display: grid; grid-template-columns: repeat(9, minmax(0, 1fr)); gap: .3rem;}
+.film figure {margin: 0;} .film img {width: 100%; margin: 0; border-radius: var(--radius-sm);}
+.film figcaption {text-align: center; font-size: .8rem; color: var(--body-text-color);}
+@media (max-width: 640px) {.film {grid-template-columns: repeat(3, minmax(0, 1fr));}}
+.counted {width: 100%; border-collapse: collapse; font-size: .92rem; color: var(--body-text-color);}
+.counted th, .counted td {text-align: left; padding: .4rem .5rem; border-bottom: 1px solid var(--border-color-primary);}
+.past {margin: 0; font-size: .85rem; color: var(--body-text-color);}
 #pulse {position: fixed; inset: auto 0 0; z-index: 99; padding: .7rem 1.2rem; text-align: center; line-height: 1.4;
   background: var(--error-background-fill); color: var(--error-text-color);
   border-top: 2px solid var(--error-border-color);}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ui.workshop.lane import in_words
 from ui.workshop.session import News, say
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def says(told: str | News) -> str:
     text, share = (told.text, told.share) if isinstance(told, News) else (told, None)
     if not text:
         return ""
+    left = told.left if isinstance(told, News) else None
+    text += f" · {in_words(left)} left" if left is not None else ""
     bar = "" if share is None else f'<progress max="1" value="{min(1.0, max(0.0, share)):.3f}">{share:.0%}</progress>'
     return f'<div class="note" role="status" aria-live="polite"><span>{html.escape(text)}</span>{bar}</div>'
 

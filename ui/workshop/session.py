@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ui.workshop.errors import BusyError, Stopped, free_memory, say
 from ui.workshop.lane import Lane, News, Tell
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDED", "BusyError", "News", "Settings", "Stopped", "Tell", "Visit", "Workshop", "say", "stoppable"]
 
 SMOLLM2, TASKS = "smollm2", "demo-tasks"
+NAMED = (EMBEDDED,)
+"""Models that have a name of their own."""
 _KEPT = 2
 """Opened models held at a time beside the embedded one; the one not used for longest goes."""
 
@@ -53,6 +56,8 @@ class Settings:
     taken from the diffusers folder of the same name beside it, if there is one."""
     language: str = ""
     """One more language model that the page offers: a hub id, or a folder that transformers reads."""
+    upload_limit: int = 0
+    """Bytes of the largest model a visitor may send; 0 takes none."""
     changeable: bool = True
     """Whether the page may change device, precision and offloading; off where strangers visit."""
 
@@ -74,6 +79,12 @@ class Workshop(Lane):
         self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
         self._languages: OrderedDict[str, LanguageModel] = OrderedDict()
         self._keeping = threading.Lock()
+        self.visits: WeakValueDictionary[str, Visit] = WeakValueDictionary()
+        """Visits that are there, by their secret."""
+
+    def welcome(self, visit: Visit) -> None:
+        """Let a visit be found by its secret, for what its page sends."""
+        self.visits[visit.secret] = visit
 
     # Models
 
@@ -204,13 +215,21 @@ class Workshop(Lane):
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce
 
-        source = name if name == EMBEDDED or _hub_id(name) else str(self._file(name))
+        own = self._own(name)
+        source = name if name in NAMED or _hub_id(name) else str(own or self._file(name))
         on = "cpu" if self.settings.offload else self.settings.place
         beside = Path(source).with_suffix("")
-        more = {"companion": beside} if source != name and beside.is_dir() else {}
-        model = ce.open_model(source, device=on, dtype=self.settings.dtype, **more)
+        more: dict[str, Any] = {"device": on, "dtype": self.settings.dtype}
+        if source != name and beside.is_dir():
+            more["companion"] = beside
+        try:
+            model = ce.open_model(source, **more)
+        except ValueError as error:
+            if source == name or "companion" not in str(error):
+                raise
+            model = _with_embedded(source, more, error)
         if source != name:
-            model.name = name
+            model.name = Path(source).name
         if self.settings.offload:
             model.pipeline.enable_model_cpu_offload(device=self.settings.place)
         return model
@@ -218,6 +237,10 @@ class Workshop(Lane):
     def _files(self) -> list[str]:
         folder = self.settings.checkpoint_folder
         return [] if folder is None else sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
+
+    def _own(self, name: str) -> Path | None:
+        """A visitor's own file of this unguessable name."""
+        return next((visit.own[name] for visit in list(self.visits.values()) if name in visit.own), None)
 
     def _file(self, name: str) -> Path:
         if name not in self._files() or self.settings.checkpoint_folder is None:
@@ -256,6 +279,17 @@ def stoppable(visit: Visit, model: OpenedModel, step: Callable[[int], None] | No
         denoiser = getattr(model.pipeline, model.family.denoiser)
         hooks.callback(denoiser.register_forward_pre_hook(stepped).remove)
         yield
+
+
+def _with_embedded(source: str, more: Mapping[str, Any], error: ValueError) -> OpenedModel:
+    """A file exported from the embedded model lacks tokenizer and shapes, as any single file does; they are here."""
+    import concept_edit as ce
+    from concept_edit import demo
+
+    try:
+        return ce.open_model(source, companion=demo.folder(), **more)
+    except (ValueError, RuntimeError):
+        raise error from None
 
 
 def _hub_id(name: str) -> bool:

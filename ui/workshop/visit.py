@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import threading
 from collections import OrderedDict
@@ -27,6 +28,10 @@ class Visit:
     """What belongs to one browser session. Lives in a `gr.State`, whose deep copies are fresh visits."""
 
     def __init__(self) -> None:
+        self.secret = secrets.token_urlsafe(24)
+        """Known to this visit's page alone; its models are sent under it."""
+        self.own: dict[str, Path] = {}
+        """The visitor's own models: a name nobody can guess -> file."""
         self.stop = threading.Event()
         """Set by cancel; every denoising and ranking step looks at it."""
         self.closed = False
