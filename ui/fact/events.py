@@ -38,7 +38,7 @@ class FactEvents:
             self._changing(), visit, fields.all(), [*parts.shown(), fields.old], api_name="fact",
             also=[fields.prompt.submit, fields.subject.submit, fields.new.submit],
         )  # fmt: skip
-        parts.strength.release(
+        parts.strength.input(
             self.strength, [visit, parts.strength], parts.shown(), api_name="fact_strength",
             trigger_mode="always_last", **LANE,
         )  # fmt: skip
@@ -105,7 +105,9 @@ class FactEvents:
 
     def strength(self, visit: Visit, strength: float = 1.0) -> Page:
         """Ask again with the change at another strength: 0 is the original, 1 the whole change."""
-        yield from self._followed(visit, lambda: work.turn(self.workshop, visit, strength))
+        for found in self._followed(visit, lambda: work.turn(self.workshop, visit, strength)):
+            found.pop(self.parts.strength, None)  # it is under the hand
+            yield found
 
     def says(self, visit: Visit, model: str = EMBEDDED, prompt: str = "", subject: str = "") -> Page:
         """What the model says after a sentence."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from ui.bench.verdict import Verdict
+
 if TYPE_CHECKING:
     from ui.fact.answers import Answer
     from ui.fact.board import Board, Row
@@ -31,14 +33,6 @@ STYLE = """
 .fact-answers small {opacity: 1; font-size: .82rem;}
 .fact-answers.stale {opacity: .75;}
 .fact-why {margin: .3rem 0; line-height: 1.45; color: var(--body-text-color);}
-.verdict {display: flex; gap: .7rem; align-items: flex-start; padding: .6rem .9rem; border-radius: var(--radius-md);
-  border-left: 5px solid; line-height: 1.4; background: var(--background-fill-secondary);
-  color: var(--body-text-color);}
-.verdict p {margin: 0; color: inherit;} .verdict small {display: block; font-size: .82rem;}
-.verdict > span {font-weight: 700;}
-.verdict.good {border-color: #15803d;} .verdict.look {border-color: #b45309;} .verdict.bad {border-color: #b91c1c;}
-.verdict.calm {border-color: var(--border-color-primary);}
-.verdict.stale {border-color: var(--border-color-primary); border-left-style: dashed;}
 #fact-examples .wrap {gap: .4rem;} #fact-examples label {min-height: 44px;}
 #fact-card button {min-height: 44px;}
 .fact-squares {border-collapse: separate; border-spacing: 2px; width: auto; margin: 0;}
@@ -53,8 +47,6 @@ STYLE = """
   .fact-answers th, .fact-answers td {border: 0; padding: .1rem .3rem; white-space: nowrap; font-size: .88rem;}
 }
 """
-_MARKS = {"good": "✓", "look": "!", "bad": "✗", "calm": "·", "stale": "↻"}
-_WORDS = {"good": "Good", "look": "Worth a look", "bad": "Not learned", "calm": "", "stale": "Changed since"}
 _ADVICE = " Try another layer (its number on the map), a higher strength, or another way of writing under Expert."
 _KEEP = " A lower strength keeps more of the neighbours."
 _GROUPS = {
@@ -89,14 +81,8 @@ def verdict(board: Board | None, *, original: bool = False, stale: bool = False)
         by += _ADVICE
     elif state == "look" and board.counts()[2] < board.counts()[3]:
         by += _KEEP
-    shade = "stale" if stale else state
-    told = f"The fields say something else now; press “Change it”. What stood here: {told}" if stale else told
-    word = f"<b>{_WORDS[shade]}.</b> " if _WORDS[shade] else ""
-    small = f"<small>{html.escape(by)}</small>" if by else ""
-    return (
-        f'<div class="verdict {shade}" role="status" aria-live="polite"><span aria-hidden="true">{_MARKS[shade]}</span>'
-        f"<p>{word}{html.escape(told)} {small}</p></div>"
-    )
+    line = Verdict(state, told, by)
+    return (line.stale("The fields say something else now; press “Change it”.") if stale else line).html()
 
 
 def answers(board: Board | None, *, original: bool = False, stale: bool = False) -> str:

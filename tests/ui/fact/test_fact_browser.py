@@ -60,15 +60,17 @@ def test_by_mouse(page: Any, tmp_path: Path) -> None:
     page.locator("#fact-undo").click()
     page.locator("#fact-past").get_by_text("Step 1 of 2").wait_for()
     assert page.locator("#fact-new input, #fact-new textarea").input_value() == opening().fact.new
-    page.locator("#fact-load input").set_input_files(tmp_path / "edit.safetensors")
+    with page.expect_file_chooser() as choosing:
+        page.locator("#fact-load").click()
+    choosing.value.set_files(tmp_path / "edit.safetensors")
     page.get_by_text("The edit is open.").wait_for()
     assert page.locator("#fact-new input, #fact-new textarea").input_value() == fact.new
 
 
 def test_the_strength_is_followed_by_the_verdict(page: Any) -> None:
-    field = page.locator("#fact-strength input[type=number]")
-    field.fill("0.2")
-    field.press("Enter")
+    page.locator("#fact-strength input[type=range]").focus()
+    for _ in range(16):
+        page.keyboard.press("ArrowLeft")
     page.locator("#fact-verdict .bad").wait_for()
     assert "Learned in 0 of 6" in verdict(page)
     page.locator("#fact-undo").click()
