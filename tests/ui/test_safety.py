@@ -166,7 +166,7 @@ def test_every_action_has_a_name_and_a_description(server):
         "audit_": "own_edit edit_file example stop release verify",
         "light_": "show_rooms example choose_room mark_lamp wipe_mark mark_picture stop find_units show_kind "
         "choose_units turn reset load_edit other_rooms gif",
-        "fact_": "strength undo redo model example says edit adapter recipe load",
+        "fact_": "strength undo redo model example says edit adapter recipe load heads vector",
     }
     bench = "strength undo redo words lora edit recipe"
     parts |= {

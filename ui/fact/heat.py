@@ -27,9 +27,9 @@ _TEMPLATE = """
 <div class="opened" role="status" aria-live="polite"></div>
 """
 _CSS = """
-.kinds {display: flex; flex-wrap: wrap; gap: .35rem;}
+.kinds {display: flex; flex-wrap: wrap; gap: .35rem; align-items: center;}
 .kinds button {border: 1px solid var(--border-color-primary); border-radius: 999px; padding: .2rem .9rem;
-  min-height: 44px; color: var(--body-text-color); background: var(--background-fill-primary); cursor: pointer;}
+  height: 44px; margin: 0; color: var(--body-text-color); background: var(--background-fill-primary); cursor: pointer;}
 .kinds button[aria-pressed="true"] {border: 2px solid var(--color-accent); font-weight: 600;}
 .lead {margin: .4rem 0; font-size: .88rem; color: var(--body-text-color); line-height: 1.4;}
 .scroll {overflow-x: auto; max-width: 100%;}

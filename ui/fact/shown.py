@@ -44,7 +44,8 @@ STYLE = """
   .fact-answers thead {display: none;} .fact-answers tr {display: grid; grid-template-columns: 1fr 1fr auto;
     border-bottom: 1px solid var(--border-color-primary); padding: .3rem 0;}
   .fact-answers th.asked, .fact-answers th.group {grid-column: 1 / -1;}
-  .fact-answers th, .fact-answers td {border: 0; padding: .1rem .3rem; white-space: nowrap; font-size: .88rem;}
+  .fact-answers th, .fact-answers td {border: 0 !important; padding: .1rem .3rem;
+    white-space: nowrap; font-size: .88rem;}
 }
 """
 _ADVICE = " Try another layer (its number on the map), a higher strength, or another way of writing under Expert."
