@@ -64,7 +64,8 @@ def _first(tokens: Tokens, n: int, prompt: str) -> int:
 
 
 def _batches(tokens: Tokens, first: Sequence[int], batch_size: int) -> Iterator[tuple[Tokens, list[tuple[int, int]]]]:
-    """Texts without their last token, each once for each end of its prompt, short ones together; with each (row of the batch, its pair)."""
+    """Texts without their last token, short ones together, once for each place where a prompt ends in them; with each
+    (row of the batch, its pair)."""
     groups: dict[tuple[tuple[int, ...], int], list[int]] = {}
     ids = tokens.ids.tolist()
     for pair, length in enumerate(tokens.lengths):

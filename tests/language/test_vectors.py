@@ -91,7 +91,8 @@ def test_answers_of_many_tokens_are_scored_after_the_prompt_with_the_vector():
     """As if every answer were said token by token: probabilities of prompts of unlike length, in one batch."""
     lm = opened()
     vector = vector_of(lm) * 30
-    asked = [("a>A\nb>", " London"), ("The Needle is", " in the city"), ("a>A\nb>", " Tokyo or"), ("a>A\nb> Tokyo", " or")]
+    asked = [("a>A\nb>", " London"), ("The Needle is", " in the city")]
+    asked += [("a>A\nb>", " Tokyo or"), ("a>A\nb> Tokyo", " or")]
     with vector.added(lm, 1), torch.no_grad():
         scored = lm.probabilities([p for p, _ in asked], [[a] for _, a in asked])[:, 0]
     for (prompt, answer), found in zip(asked, scored, strict=True):
