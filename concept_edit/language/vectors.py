@@ -218,7 +218,7 @@ class _Ends:
         rows = given[0] if rows is None and given else rows
         self._continues = bool(length) and rows is not None and rows.shape[1] == 1
         mask = named.get("attention_mask")
-        self._columns = torch.tensor(self._lm.ends) if self._lm.ends else None
+        self._columns = torch.tensor(self._lm.prompt_ends) if self._lm.prompt_ends else None
         if self._columns is None and isinstance(mask, Tensor) and mask.ndim == 2 and not length:
             places = torch.arange(mask.shape[1], device=mask.device)
             self._columns = (places * (mask != 0)).argmax(dim=1)
