@@ -27,6 +27,8 @@ class LanguageModel:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.name = name
+        self.prompt_ends: tuple[int, ...] = ()
+        """Columns in which the prompts end of the texts that are running, if a measure told: `Tokens.ends`."""
         found = find_structure(model, lambda: self.logits(tokenise(tokenizer, ["a b"], self.device)))
         self.sites: tuple[Site, ...] = found.sites
         """Every site, block after block."""
@@ -96,7 +98,11 @@ class LanguageModel:
 
     def logits(self, tokens: Tokens) -> Float[Tensor, "prompts tokens vocabulary"]:
         """One forward pass, with gradients where they are on. Columns of padding hold nothing of use."""
-        return self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False).logits
+        self.prompt_ends = tokens.ends
+        try:
+            return self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), use_cache=False).logits
+        finally:
+            self.prompt_ends = ()
 
     def logits_at(
         self, tokens: Tokens, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]

@@ -35,12 +35,13 @@ def score(lm: Reader, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32)
     """Score every (prompt, answer).
 
     Each text runs without its last token, so answers of one token after the same prompt share one run. Answers are
-    tokenised with their prompt: their tokens are those that reach beyond the prompt's characters.
+    tokenised with their prompt: their tokens are those that reach beyond the prompt's characters. Where the prompts end
+    goes with the tokens (`Tokens.ends`), for what acts on a prompt's last token, such as a function vector.
     """
     log_probability, said = torch.zeros(len(pairs)), torch.zeros(len(pairs), dtype=torch.bool)
     tokens = lm.encode([joined(prompt, answer) for prompt, answer in pairs])
     first = [_first(tokens, n, prompt) for n, (prompt, _) in enumerate(pairs)]
-    for run, members in _batches(tokens, batch_size):
+    for run, members in _batches(tokens, first, batch_size):
         places = [(row, column) for row, pair in members for column in range(first[pair] - 1, tokens.lengths[pair] - 1)]
         rows, columns = torch.tensor(places, device=run.ids.device).T
         with torch.no_grad():
@@ -62,19 +63,21 @@ def _first(tokens: Tokens, n: int, prompt: str) -> int:
     return beyond[0]
 
 
-def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[Tokens, list[tuple[int, int]]]]:
-    """Texts without their last token, each once, short ones together; with each (row of the batch, its pair)."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+def _batches(tokens: Tokens, first: Sequence[int], batch_size: int) -> Iterator[tuple[Tokens, list[tuple[int, int]]]]:
+    """Texts without their last token, short ones together, once for each place where a prompt ends in them; with each
+    (row of the batch, its pair)."""
+    groups: dict[tuple[tuple[int, ...], int], list[int]] = {}
     ids = tokens.ids.tolist()
     for pair, length in enumerate(tokens.lengths):
-        groups.setdefault(tuple(ids[pair][: length - 1]), []).append(pair)
-    texts = sorted(groups, key=len)
+        groups.setdefault((tuple(ids[pair][: length - 1]), first[pair]), []).append(pair)
+    texts = sorted(groups, key=lambda text: len(text[0]))
     for i in range(0, len(texts), batch_size):
         chosen = texts[i : i + batch_size]
-        width, rows = len(chosen[-1]), [groups[text][0] for text in chosen]
+        width, rows = len(chosen[-1][0]), [groups[text][0] for text in chosen]
         mask = tokens.mask[rows, :width].clone()
-        for n, text in enumerate(chosen):
+        for n, (text, _) in enumerate(chosen):
             mask[n, len(text) :] = False
-        spans = tuple(tokens.spans[row][: len(text)] for row, text in zip(rows, chosen, strict=True))
-        run = Tokens(tuple(tokens.texts[row] for row in rows), tokens.ids[rows, :width], mask, spans)
+        spans = tuple(tokens.spans[row][: len(text)] for row, (text, _) in zip(rows, chosen, strict=True))
+        ends = tuple(start - 1 for _, start in chosen)
+        run = Tokens(tuple(tokens.texts[row] for row in rows), tokens.ids[rows, :width], mask, spans, ends)
         yield run, [(n, pair) for n, text in enumerate(chosen) for pair in groups[text]]

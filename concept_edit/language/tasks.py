@@ -29,7 +29,7 @@ class Prompt(NamedTuple):
     """A prompt up to where the answer begins, and the answer."""
 
     text: str
-    """Ends without a space."""
+    """Begins without the line break that divides examples, ends without a space."""
     answer: str
     """Begins with the space the template has, if it has one."""
     query: str
@@ -119,8 +119,9 @@ class Task:
             examples = [(a, b) for (a, _), b in zip(examples, outputs, strict=True)]
         written = "".join(_write(template, a, b) for a, b in examples)
         before = template[: template.index("{output}")].replace("{input}", query[0])
-        text = (written + before).rstrip(" ")
-        return Prompt(text, (written + before)[len(text) :] + query[1], query[0])
+        whole = (written + before).lstrip("\n")
+        text = whole.rstrip(" ")
+        return Prompt(text, whole[len(text) :] + query[1], query[0])
 
 
 def permuted(task: Task, *, seed: int = 0) -> Task:

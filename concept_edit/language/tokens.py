@@ -20,6 +20,8 @@ class Tokens:
     mask: Bool[Tensor, "prompts tokens"]
     spans: tuple[tuple[tuple[int, int], ...], ...]
     """First and last + 1 character of each token; (0, 0) for one that stands for no text, such as BOS."""
+    ends: tuple[int, ...] = ()
+    """Column in which each text's prompt ends, where an answer follows it; empty: each text is a prompt to its end."""
 
     @property
     def lengths(self) -> list[int]:

@@ -163,13 +163,18 @@ def try_vector(
 
 
 def portability(
-    lm: LanguageModel, vectors: Mapping[str, FunctionVector], tasks: Sequence[Task], layer: int, strength: float = 1.0
+    lm: LanguageModel, vectors: Mapping[str, Added], tasks: Sequence[Task], *, count: int = 30, seed: int = 7
 ) -> dict[tuple[str, str], Share]:
-    """(vector, task) -> zero-shot share: a vector should do its own task and no other. "plain" is no vector."""
+    """(vector, task) -> zero-shot share: a vector should do its own task and no other. "plain" is no vector.
+
+    Args:
+        vectors: Name -> (vector, layer, strength): each where and as strongly as its own task is done best.
+        count: Prompts of each task, at most one for each pair.
+    """
     found: dict[tuple[str, str], Share] = {}
     for task in tasks:
-        prompts = task.prompts(min(30, len(task.pairs)), shots=0, seed=7)
-        hits = first_tokens(lm, prompts, {name: (vector, layer, strength) for name, vector in vectors.items()})
+        prompts = task.prompts(min(count, len(task.pairs)), shots=0, seed=seed)
+        hits = first_tokens(lm, prompts, vectors)
         for name, own in hits.items():
             found[name, task.name] = Share("zero-shot", name, sum(own), len(own))
     return found

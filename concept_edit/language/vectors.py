@@ -75,10 +75,9 @@ class FunctionVector:
     @contextmanager
     def added(self, lm: LanguageModel, layer: int, strength: float = 1.0) -> Iterator[None]:
         """Inside the block, `strength` times the vector is added to the output of block `layer`, at the last token of
-        each text the model is given. What it says after that, token by token, is not touched again. So `complete` and
-        the probabilities of answers of one token are those of the prompt with the vector. Longer answers are part of
-        the text that is scored, and their last token but one would get it: count them by `whole_words`. Afterwards the
-        model is as before, to the bit. Blocks nest.
+        each prompt. What follows a prompt is not touched: neither what the model says, token by token, nor the answer
+        that is scored with it, however long. A text without an answer is a prompt to its end. Afterwards the model is
+        as before, to the bit. Blocks nest.
 
         Raises:
             ValueError: another model, no such layer, or a vector that changes nothing.
@@ -192,13 +191,13 @@ class _Ends:
     """Watches what goes into a model, to know in which column each prompt ends; None while it continues one."""
 
     def __init__(self, lm: LanguageModel):
-        self._model = lm.model
+        self._lm = lm
         self._columns: Tensor | None = None
         self._continues = False
         self._handle: Any = None
 
     def __enter__(self) -> _Ends:
-        self._handle = self._model.register_forward_pre_hook(self._look, with_kwargs=True)
+        self._handle = self._lm.model.register_forward_pre_hook(self._look, with_kwargs=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,7 +218,7 @@ class _Ends:
         rows = given[0] if rows is None and given else rows
         self._continues = bool(length) and rows is not None and rows.shape[1] == 1
         mask = named.get("attention_mask")
-        self._columns = None
-        if isinstance(mask, Tensor) and mask.ndim == 2 and not length:
+        self._columns = torch.tensor(self._lm.prompt_ends) if self._lm.prompt_ends else None
+        if self._columns is None and isinstance(mask, Tensor) and mask.ndim == 2 and not length:
             places = torch.arange(mask.shape[1], device=mask.device)
             self._columns = (places * (mask != 0)).argmax(dim=1)

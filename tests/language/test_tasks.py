@@ -23,6 +23,14 @@ def test_prompts_are_the_template_and_end_before_the_answer():
         assert f"Q: {prompt.query}\n" not in "".join(shown)
 
 
+def test_a_prompt_does_not_begin_with_what_divides_examples():
+    task = Task("t", PAIRS, "\n\nQ: {input}\nA: {output}")
+    first = task.prompts(1, shots=2)[0].text
+    assert first.startswith("Q: in")
+    assert first.count("\n\nQ: ") == 2
+    assert task.prompts(1, shots=0)[0].text.startswith("Q: in")
+
+
 def test_the_same_seed_gives_the_same_prompts_and_another_gives_others():
     task = Task("t", PAIRS)
     assert task.prompts(5, seed=3) == task.prompts(5, seed=3)

@@ -87,6 +87,26 @@ def test_what_is_said_after_the_prompt_is_not_touched_again():
     assert lm.tokenizer.decode([int(token), int(second)]) == said[: len(lm.tokenizer.decode([int(token), int(second)]))]
 
 
+def test_answers_of_many_tokens_are_scored_after_the_prompt_with_the_vector():
+    """As if every answer were said token by token: probabilities of prompts of unlike length, in one batch."""
+    lm = opened()
+    vector = vector_of(lm) * 30
+    asked = [("a>A\nb>", " London"), ("The Needle is", " in the city")]
+    asked += [("a>A\nb>", " Tokyo or"), ("a>A\nb> Tokyo", " or")]
+    with vector.added(lm, 1), torch.no_grad():
+        scored = lm.probabilities([p for p, _ in asked], [[a] for _, a in asked])[:, 0]
+    for (prompt, answer), found in zip(asked, scored, strict=True):
+        ids, start = lm.encode([prompt + answer]).ids[0], len(lm.encode([prompt]).ids[0])
+        row = torch.zeros(1, len(ids) - 1, lm.width)
+        row[0, start - 1] = vector.direction
+        module = lm.module(lm.site("hidden", 1))
+        handle = module.register_forward_hook(lambda _, __, value, row=row: value + row)
+        logs = lm.model(ids[None, :-1]).logits[0].detach().log_softmax(-1)
+        handle.remove()
+        wanted = logs[start - 1 :].gather(1, ids[start:, None]).mean().exp()
+        assert float(found) == pytest.approx(float(wanted), rel=1e-4)
+
+
 def test_nothing_added_is_told_and_strength_0_is_the_model():
     lm = opened()
     vector = vector_of(lm)
@@ -169,8 +189,10 @@ def test_a_planted_vector_does_its_task_and_controls_do_not():
         trial.share("9-shot", "plain")
     many = try_vector(lm, vector, held, lm.layers - 1, shown=made, shots=2, count=50)
     assert {share.n for share in many.shares} == {len(held.pairs)}, "a question asked twice is no second measurement"
-    moved = portability(lm, {"always": vector}, [task, TASK], lm.layers - 1)
+    each = {"always": (vector, lm.layers - 1, 1.0), "weak": (vector, lm.layers - 1, 0.0)}
+    moved = portability(lm, each, [task, TASK])
     assert moved["always", "always"].value == 1
+    assert moved["weak", "always"].hits == moved["plain", "always"].hits
     assert moved["always", "t"].value == moved["plain", "always"].value == 0
 
 
