@@ -26,7 +26,8 @@ from concept_edit.language.meanings import find_meanings, mean_keys
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.tuning import Tuning, tune
-from concept_edit.language.values import Lookup, Search, find_values, subject_states
+from concept_edit.language.subjects import subject_keys, subject_states
+from concept_edit.language.values import Lookup, Search, find_values
 from concept_edit.memory.hard import (
     MatrixFactors,
     Memory,
@@ -120,7 +121,7 @@ def rewrite_each(
     search, held, layer = search or Search(), tuple(facts), lm.site("mlp", layer).layer
     statistics.check(lm)
     contexts = find_contexts(lm, search.contexts, seed=search.seed)
-    keys = subject_states(lm, [lm.site("memory", layer)], held, contexts)[lm.site("memory", layer)]
+    keys = subject_keys(lm, [layer], held, contexts, statistics, search.around)[layer]
     reach = whiten(keys, statistics.moment(layer)).float()
     lookup = Lookup(lm.site("memory", layer), keys, reach)
     found = find_values(lm, lm.site("mlp", layer), held, contexts, search, lookup=lookup, batch_size=batch_size)
@@ -157,7 +158,7 @@ def _one_by_one(
     """Each value is looked for on the model as the facts before it left it. Keys do not change: they lie below."""
     contexts = find_contexts(lm, search.contexts, seed=search.seed)
     name, site = _name(lm, layer), lm.site("mlp", layer)
-    keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
+    keys = subject_keys(lm, [layer], facts, contexts, statistics, search.around)[layer]
     memory, losses = Memory(keys[:0], keys[:0], torch.zeros(0, site.width)), list[float]()
     reach = whiten(keys, statistics.moment(layer)).float()
     weight = lm.weights()[name]
@@ -195,7 +196,7 @@ def _spread(
     memories, before = dict[str, Memory](), dict[str, Tensor]()
     try:
         for n, layer in enumerate(layers):
-            keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
+            keys = subject_keys(lm, [layer], facts, contexts, statistics, search.around)[layer]
             now = subject_states(lm, [top], facts, contexts[:1])[top]
             reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)

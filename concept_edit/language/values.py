@@ -19,6 +19,7 @@ from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.states import frozen, rewritten, states
+from concept_edit.language.subjects import AROUND
 from concept_edit.language.tokens import Tokens, joined
 
 
@@ -40,6 +41,11 @@ class Search:
     """Short beginnings before the prompt, beside none."""
     seed: int = 0
     """Of the contexts."""
+    around: tuple[str, ...] = AROUND
+    """Other beginnings the subject's key is read in (`subjects`); none: the published mean over the contexts."""
+    half: bool = False
+    """Matrix products of the search in bfloat16: two to three times as fast where the processor has it. Keys, what is
+    solved and what is measured stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -106,27 +112,13 @@ def find_values(
         ValueError: a model whose states hold NaN.
     """
     search = search or Search()
-    with frozen(lm):
+    with frozen(lm), torch.autocast(lm.device.type, torch.bfloat16, enabled=search.half):
         parts = [
             _find(lm, site, facts[i : i + batch_size], contexts, search, lookup and lookup.part(i, i + batch_size))
             for i in range(0, len(facts), batch_size)
         ]
     losses = [loss for part in parts for loss in part.losses]
     return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
-
-
-def subject_states(
-    lm: LanguageModel, sites: Sequence[Site], facts: Sequence[Fact], contexts: Sequence[str], *, batch_size: int = 32
-) -> dict[Site, Float[Tensor, "facts width"]]:
-    """Each site's state at the subject's last token, mean over the contexts, float32 on the CPU."""
-    texts, found = [in_context(context, fact) for fact in facts for context in contexts], dict[Site, list[Tensor]]()
-    columns = torch.tensor([subject_column(lm, context, fact) for fact in facts for context in contexts])
-    for i in range(0, len(texts), batch_size):
-        seen = states(lm, lm.encode(texts[i : i + batch_size]), sites)
-        own = columns[i : i + batch_size]
-        for site, state in seen.items():
-            found.setdefault(site, []).append(state[torch.arange(len(own)), own].float().cpu())
-    return {site: torch.cat(parts).reshape(len(facts), len(contexts), -1).mean(dim=1) for site, parts in found.items()}
 
 
 def _find(

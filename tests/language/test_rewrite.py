@@ -13,7 +13,8 @@ from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
 from concept_edit.language.rewrite import Hold, rewrite_each
 from concept_edit.language.tuning import Tuning
-from concept_edit.language.values import Lookup, Search, find_values, subject_states
+from concept_edit.language.subjects import AROUND, subject_keys, subject_states
+from concept_edit.language.values import Lookup, Search, find_values
 from tests.language.models import LINES, opened
 
 FACTS = (
@@ -21,8 +22,8 @@ FACTS = (
     Fact("Miles Davis", "{} plays the", "piano", "trumpet"),
     Fact("Café Müller", "{} stands in", "Tokyo", "Wuppertal"),
 )
-QUICK = Search(steps=10, contexts=2, clamp=20, kl=0, decay=0)
-BARE = Search(steps=10, contexts=0, clamp=20, kl=0, decay=0)
+QUICK = Search(steps=10, contexts=2, clamp=20, kl=0, decay=0, around=())
+BARE = Search(steps=10, contexts=0, clamp=20, kl=0, decay=0, around=())
 """Without contexts the value that is found is the value that is said."""
 
 
@@ -273,3 +274,16 @@ def test_what_cannot_be_rewritten_is_refused(lm, keys):
     own = ce.collect_keys(gemma, [0], LINES)
     with pytest.raises(ValueError, match="use method 'rome'"):
         ce.rewrite(gemma, FACTS, "memit", [0], own)
+
+
+def test_a_subject_answers_alike_in_other_beginnings(lm, keys):
+    """The published mean key answers its own contexts; the evened one those around the subject too."""
+    contexts, layer = find_contexts(lm, 1), 1
+    seen = [Fact(fact.subject, "{}", fact.new) for fact in FACTS]
+    around = subject_states(lm, [lm.site("memory", layer)], seen, ["{}"])[lm.site("memory", layer)].double()
+    spread = []
+    for held in ((), AROUND):
+        key = subject_keys(lm, [layer], FACTS, contexts, keys, held)[layer].double()
+        reach = torch.linalg.solve(keys.moment(layer).double(), key.T).T
+        spread.append(((reach * around).sum(dim=1) / (reach * key).sum(dim=1) - 1).abs())
+    assert spread[1].max() < 0.5 * spread[0].max()
