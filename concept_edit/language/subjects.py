@@ -1,10 +1,10 @@
 """Where a fact is looked up: the key of its subject's last token, in the prompt's contexts and in other beginnings.
 
-ROME and MEMIT take the mean key over contexts of the prompt. Then the prompt in context says the new answer, and another
-sentence about the subject may not: on SmolLM2 the mean key's share of the value is 0.6 where the subject begins a text
-(there the first token gathers attention and its key is another) and 0.3 to 1 in other wordings. Here the subject is
-also read in a few ordinary beginnings, and the keys are weighted so that each of them gets the same share. It is still
-one key and one rank-one change.
+ROME and MEMIT take the mean key over contexts of the prompt. Then the prompt in context says the new answer, and
+another sentence about the subject may not: on SmolLM2 the mean key's share of the value is 0.6 where the subject begins
+a text (there the first token gathers attention and its key is another) and 0.3 to 1 in other wordings. Here the subject
+is also read in a few ordinary beginnings, and the keys are weighted so that each of them gets the same share. It is
+still one key and one rank-one change.
 """
 
 from __future__ import annotations

@@ -59,6 +59,11 @@ class Values:
     losses: list[float]
     """Mean NLL of the new answer in the end."""
 
+    def pick(self, rows: Sequence[int]) -> Values:
+        """These rows alone."""
+        held = list(rows)
+        return Values(self.deltas[held], self.start[held], [self.losses[n] for n in held])
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -69,9 +74,9 @@ class Lookup:
     keys: Float[Tensor, "facts d_key"]
     reach: Float[Tensor, "facts d_key"]
 
-    def part(self, start: int, stop: int) -> Lookup:
+    def part(self, rows: Tensor) -> Lookup:
         """Some of the facts."""
-        return Lookup(self.site, self.keys[start:stop], self.reach[start:stop])
+        return Lookup(self.site, self.keys[rows], self.reach[rows])
 
 
 @dataclass
@@ -103,7 +108,7 @@ def find_values(
     lookup: Lookup | None = None,
     batch_size: int = 8,
 ) -> Values:
-    """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts are looked for together.
+    """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts of like length are looked for together.
 
     `lookup`: the rank-one change δ will become; then δ is handed out as the edited matrix will, to every token by its
     share of the key, and not to the subject's last token alone. So what the search finds is what the edit says.
@@ -113,12 +118,14 @@ def find_values(
     """
     search = search or Search()
     with frozen(lm), torch.autocast(lm.device.type, torch.bfloat16, enabled=search.half):
+        order = torch.tensor(lm.encode([fact.asked for fact in facts]).lengths).argsort(stable=True)
         parts = [
-            _find(lm, site, facts[i : i + batch_size], contexts, search, lookup and lookup.part(i, i + batch_size))
-            for i in range(0, len(facts), batch_size)
+            _find(lm, site, [facts[int(n)] for n in some], contexts, search, lookup and lookup.part(some))
+            for some in order.split(batch_size)
         ]
-    losses = [loss for part in parts for loss in part.losses]
-    return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
+    back, losses = order.argsort(), torch.tensor([loss for part in parts for loss in part.losses])
+    deltas, start = torch.cat([part.deltas for part in parts]), torch.cat([part.start for part in parts])
+    return Values(deltas[back], start[back], losses[back].tolist())
 
 
 def _find(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ import concept_edit as ce
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
-from concept_edit.language.rewrite import Hold, rewrite_each
-from concept_edit.language.tuning import Tuning
+from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
 from concept_edit.language.subjects import AROUND, subject_keys, subject_states
+from concept_edit.language.tuning import Tuning
 from concept_edit.language.values import Lookup, Search, find_values
 from tests.language.models import LINES, opened
 
@@ -74,6 +75,10 @@ def test_values_are_found_alike_alone_and_together(lm):
         alone = find_values(lm, site, [fact], contexts, QUICK)
         torch.testing.assert_close(together.deltas[n], alone.deltas[0], rtol=1e-2, atol=1e-2)
     assert all(parameter.requires_grad for parameter in lm.model.parameters())
+    half = find_values(lm, site, FACTS, contexts, replace(QUICK, half=True))
+    assert half.deltas.dtype == torch.float32
+    assert not torch.equal(half.deltas, together.deltas)
+    torch.testing.assert_close(torch.tensor(half.losses), torch.tensor(together.losses), rtol=0.1, atol=0.1)
     bare = subject_states(lm, [site], FACTS, ["{}"])[site]
     torch.testing.assert_close(together.start, bare)
 
@@ -131,6 +136,16 @@ def test_many_facts_at_once_in_several_layers(lm, keys, method):
     with edit.applied(lm):
         assert (lm.probabilities(asked, new) > old).all()
     assert same(lm, before)
+
+
+def test_values_found_before_serve_any_set_of_facts(lm, keys):
+    found = memit_values(lm, FACTS, 1, search=QUICK)
+    whole = ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK)
+    again = ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK, values=found.pick([1, 2]))
+    for name, delta in whole.delta(lm).items():
+        torch.testing.assert_close(again.delta(lm)[name], delta, rtol=2e-2, atol=2e-3)
+    with pytest.raises(ValueError, match="3 values for 2 facts"):
+        ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK, values=found)
 
 
 def test_memit_in_one_layer_reaches_its_goal_where_nothing_holds_it(lm, keys):
