@@ -18,15 +18,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 import concept_edit as ce
-from concept_edit.language.fact_files import read_facts
+from concept_edit.language.fact_files import read_facts, save_facts
 from concept_edit.language.facts import Fact
 from concept_edit.language.measures import summary
-from concept_edit.language.rewrite import Hold, rewrite_each
+from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
 from concept_edit.language.scores import FactRow, FactScores, as_html, as_json, as_markdown
 from concept_edit.language.scoring import score
 from concept_edit.language.tuning import Tuning
-from concept_edit.language.values import Search
+from concept_edit.language.values import Search, Values
 
 ROWS = (
     "unedited",
@@ -44,13 +47,21 @@ def settings() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--facts", type=Path, help="folder of relation tables, or a file of facts; none: the demo's")
-    parser.add_argument("--corpus", type=Path, help="texts for the keys: .txt, or .csv with a column `prompt`")
+    parser.add_argument(
+        "--corpus", type=Path, nargs="*", help="texts for the keys: .txt, .csv with a column `prompt`, or known facts"
+    )
+    parser.add_argument("--captions", type=int, default=1000, help="rows of the .csv that are read")
+    parser.add_argument("--half", action="store_true", help="look for values in bfloat16")
+    parser.add_argument("--chunk", type=int, default=15, help="facts edited alone between two writes")
+    parser.add_argument("--alone", type=int, help="facts of the rows FT alone and FT+L alone; none: all")
+    parser.add_argument("--tuning", action="store_true", help="take the facts on which settings are chosen: every 4th")
     parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--layer", type=int, default=0, help="of ROME and fine-tuning")
     parser.add_argument("--layers", default="0", help="of MEMIT and the null space, by commas")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--curve", default="", help="numbers of facts, by commas")
+    parser.add_argument("--turns", type=int, help="most facts of ROME in turn; none: all")
     parser.add_argument("--contexts", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
@@ -91,14 +102,24 @@ def _known(lm: ce.LanguageModel, facts: Sequence[Fact], at_once: int = 16) -> It
         yield from (fact for fact, true in zip(some, said, strict=True) if true)
 
 
-def texts(path: Path | None) -> list[str] | None:
-    """The corpus' texts; None for the model's own."""
-    if path is None:
+def texts(paths: Sequence[Path] | None, captions: int, facts: Sequence[Fact]) -> list[str] | None:
+    """The corpora's texts, without those that name a subject that is measured; None for the model's own."""
+    if not paths:
         return None
+    asked = " ".join([fact.asked for fact in facts] + [prompt for fact in facts for prompt, _ in fact.neighbours])
+    return [text for path in paths for text in _texts(path, captions, asked)]
+
+
+def _texts(path: Path, captions: int, asked: str) -> Iterator[str]:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8") as file:
-            return [row["prompt"] for row in csv.DictReader(file)]
-    return path.read_text(encoding="utf-8").splitlines()
+            yield from (row["prompt"] for _, row in zip(range(captions), csv.DictReader(file), strict=False))
+    elif path.suffix == ".json":
+        known = [fact for fact in read_facts(path) if fact.subject not in asked]
+        yield from dict.fromkeys(f"{fact.asked} {fact.old}." for fact in known)
+        yield from dict.fromkeys(f"{fact.subject}." for fact in known)
+    else:
+        yield from path.read_text(encoding="utf-8").splitlines()
 
 
 class Bench:
@@ -106,49 +127,99 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.lm = args, ce.open_language_model(args.model, device="cpu")
-        self.search = Search(steps=args.steps, contexts=args.contexts)
+        self.search = Search(steps=args.steps, contexts=args.contexts, half=args.half)
         self.layers = [int(n) for n in args.layers.split(",")]
-        self.facts = chosen(self.lm, args.facts, args.count)
+        self.facts = self._facts()
         self.keys = self._keys()
+
+    def _facts(self) -> list[Fact]:
+        """Of every four facts three are measured, and one is there to choose settings on."""
+        path = self.args.out / "facts.json"
+        if not path.is_file():
+            found = chosen(self.lm, self.args.facts, -(-4 * self.args.count // 3))
+            save_facts([fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning], path)
+        return read_facts(path)[: self.args.count]
 
     def _keys(self) -> ce.KeyStatistics:
         path = self.args.out / "keys.safetensors"
         if not path.is_file():
             layers = sorted({self.args.layer, *self.layers})
-            ce.collect_keys(self.lm, layers, texts(self.args.corpus), tokens=self.args.tokens).save(path)
+            held = texts(self.args.corpus, self.args.captions, self.facts)
+            ce.collect_keys(self.lm, layers, held, tokens=self.args.tokens).save(path)
         return ce.KeyStatistics.load(path)
 
     def tuning(self, bounded: bool) -> Tuning:
         return Tuning(rate=self.args.rate, bound=self.args.bound if bounded else None)
 
-    def alone(self, edit: Callable[[Fact], ce.FactEdit], label: str) -> FactScores:
-        rows: list[FactRow] = []
-        for fact in self.facts:
-            rows += ce.measure_facts(self.lm, fact, edit(fact), generate=self.args.generate).rows
+    def alone(self, label: str, facts: Sequence[Fact]) -> FactScores:
+        """Each fact edited by itself, some at a time; what is done is kept."""
+        args, rows = self.args, list[FactRow]()
+        for begin in range(0, len(facts), args.chunk):
+            some = facts[begin : begin + args.chunk]
+            path = args.out / f"{label.replace(' ', '-')}.part{begin}.json"
+            made = kept(path, lambda some=some: self._alone(label, some), some)  # type: ignore[misc]
+            rows += made.rows
         return FactScores(label, summary(rows), tuple(rows))
+
+    def _alone(self, label: str, facts: Sequence[Fact]) -> FactScores:
+        lm, args = self.lm, self.args
+        if label.startswith("FT"):
+            tuning = self.tuning("+L" in label)
+            rows: list[FactRow] = []
+            for fact in facts:
+                edit = ce.rewrite(lm, fact, "ft", [args.layer], tuning=tuning)
+                rows += ce.measure_facts(lm, fact, edit, generate=args.generate).rows
+            return FactScores(label, summary(rows), tuple(rows))
+        edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search, batch_size=4)
+        return ce.measure_facts(lm, facts, edits, label=label, generate=args.generate)
 
     def row(self, label: str, count: int | None = None) -> FactScores:
         """One row of the table, on all facts or the first `count`."""
         lm, facts, args = self.lm, self.facts[:count], self.args
         if label == "unedited":
             return ce.measure_facts(lm, facts, label=label, generate=args.generate)
-        if label.startswith("FT") and label.endswith("alone"):
-            tuning = self.tuning("+L" in label)
-            return self.alone(lambda fact: ce.rewrite(lm, fact, "ft", [args.layer], tuning=tuning), label)
-        if label == "ROME alone":
-            edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search)
-            return ce.measure_facts(lm, facts, edits, label=label, generate=args.generate)
+        if label.endswith("alone"):
+            return self.alone(label, facts[: args.alone] if label.startswith("FT") else facts)
         edit = {
             "MEMIT at once": lambda: self._many("memit", facts),
             "null at once": lambda: self._many("null", facts),
-            "ROME in turn": lambda: ce.rewrite(lm, facts, "rome", [args.layer], self.keys, search=self.search),
+            "ROME in turn": lambda: self._in_turn(len(facts)),
             "FT at once": lambda: ce.rewrite(lm, facts, "ft", [args.layer], tuning=self.tuning(False)),
         }[label]()
         return ce.measure_facts(lm, facts, edit, label=label, generate=args.generate)
 
     def _many(self, method: str, facts: Sequence[Fact]) -> ce.FactEdit:
-        hold = Hold(weight=self.args.weight, threshold=self.args.threshold)
-        return ce.rewrite(self.lm, facts, method, self.layers, self.keys, search=self.search, hold=hold)  # type: ignore[arg-type]
+        """All in one edit; each fact's value is looked for once for all rows and the curve."""
+        hold, values = Hold(weight=self.args.weight, threshold=self.args.threshold), self._values(len(facts))
+        return ce.rewrite(
+            self.lm, facts, method, self.layers, self.keys, search=self.search, hold=hold, values=values,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _values(self, count: int) -> Values:
+        parts, args = list[Values](), self.args
+        for begin in range(0, count, args.chunk):
+            path, some = args.out / f"values.part{begin}.safetensors", self.facts[begin : begin + args.chunk]
+            if not path.is_file():
+                found = memit_values(self.lm, some, self.layers[-1], search=self.search, batch_size=4)
+                tensors = {"deltas": found.deltas, "start": found.start, "losses": torch.tensor(found.losses)}
+                save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+            held = load_file(path)
+            parts.append(Values(held["deltas"], held["start"], held["losses"].tolist()))
+        joined = Values(
+            torch.cat([part.deltas for part in parts]), torch.cat([part.start for part in parts]),
+            [loss for part in parts for loss in part.losses],
+        )  # fmt: skip
+        return joined.pick(range(count))
+
+    def _in_turn(self, count: int) -> ce.FactEdit:
+        """ROME called again and again, once: the first facts of a longer run are a shorter run."""
+        path = self.args.out / "in-turn.safetensors"
+        if not path.is_file():
+            most = min(self.args.turns or len(self.facts), len(self.facts))
+            facts = self.facts[:most]
+            ce.rewrite(self.lm, facts, "rome", [self.args.layer], self.keys, search=self.search).save(path)
+        edit = ce.FactEdit.load(path)
+        return edit.without(*edit.facts[count:]) if count < len(edit.facts) else edit
 
 
 def kept(path: Path, make: Callable[[], FactScores], facts: Sequence[Fact]) -> FactScores:
@@ -174,9 +245,14 @@ def main() -> None:
     scores = []
     for label in filter(None, args.rows.split(",")):
         path = args.out / f"{label.replace(' ', '-')}.json"
-        scores.append(kept(path, lambda label=label: bench.row(label), bench.facts))  # type: ignore[misc]
-    for count in [int(n) for n in args.curve.split(",") if n]:
-        for label in ("MEMIT at once", "null at once", "ROME in turn"):
+        count = args.turns if label == "ROME in turn" else args.alone if label in ("FT alone", "FT+L alone") else None
+        own = bench.facts[:count]
+        scores.append(kept(path, lambda label=label, own=own: bench.row(label, len(own)), own))  # type: ignore[misc]
+    counts = [int(n) for n in args.curve.split(",") if n]
+    for count in counts:
+        for label in [name for name in ("MEMIT at once", "null at once", "ROME in turn") if name in args.rows]:
+            if label == "ROME in turn" and args.turns and count > args.turns:
+                continue
             path = args.out / f"{label.replace(' ', '-')}-{count}.json"
             first = bench.facts[:count]
             found = kept(path, lambda label=label, count=count: bench.row(label, count), first)  # type: ignore[misc]

@@ -27,13 +27,17 @@ def facts_of(file: Path | None, most: int) -> list[ce.Fact]:
     return [ce.Fact(**row) for row in rewrites(most)]
 
 
-def page(found: ce.Trace, one: ce.Trace, seconds: float, alone: float) -> str:
+def page(found: ce.Trace, one: ce.Trace, seconds: float, alone: float, given: argparse.Namespace) -> str:
     """The page of results."""
+    cells = (
+        f"; of each kind {given.exact} cells of a fact computed, the others told by a gradient" if given.exact else ""
+    )
     lines = [
         f"# Where {found.model} holds its facts",
         "",
         f"Written by `benchmarks/trace.py`: {found.facts} facts ({found.skipped} more, not known, left out), "
-        f"ten noises on each subject; {seconds:.0f} s of CPU, {alone:.1f} s for the first of them alone. The answer's "
+        f"{given.samples} noises on each subject{cells}; {seconds:.0f} s of CPU, "
+        f"{alone:.1f} s for the first of them alone. The answer's "
         f"probability is {found.clean:.3f}, with noise {found.corrupted:.3f}.",
         "",
         f"{found.sentence}.",
@@ -73,18 +77,23 @@ def main() -> None:
     parser.add_argument("--file", type=Path)
     parser.add_argument("--facts", type=int, default=60)
     parser.add_argument("--root", type=Path, default=Path("work/trace"))
+    parser.add_argument("--exact", type=int, help="cells of each kind computed, chosen by a gradient; none: all")
+    parser.add_argument("--samples", type=int, default=10, help="noises on each subject")
+    parser.add_argument("--half", action="store_true", help="matrix products in bfloat16")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     lm = ce.open_language_model(given.model, device="cpu")
     facts = facts_of(given.file, given.facts)
-    began = time.process_time()
-    one = ce.trace(lm, facts[0])
-    alone = time.process_time() - began
-    screened = ce.trace(lm, facts[0], exact=len(one.rows) * lm.layers)
-    began = time.process_time()
-    found = ce.trace(lm, facts, folder=given.root, progress=True)
-    text = page(found, screened, time.process_time() - began, alone)
+    how = {"samples": given.samples, "exact": given.exact}
+    with torch.autocast("cpu", torch.bfloat16, enabled=given.half):
+        began = time.process_time()
+        one = ce.trace(lm, facts[0], **how)
+        alone = time.process_time() - began
+        screened = one if given.exact else ce.trace(lm, facts[0], exact=len(one.rows) * lm.layers)
+        began = time.process_time()
+        found = ce.trace(lm, facts, folder=given.root, progress=True, **how)
+    text = page(found, screened, time.process_time() - began, alone, given)
     print(text)
     if given.out:
         replace_file(given.out, text.encode())

@@ -21,8 +21,9 @@ from concept_edit.language.encoder import TextEncoder, wordings
 from concept_edit.language.facts import Fact
 from concept_edit.language.sites import Site
 from concept_edit.language.states import frozen, rewritten, states
+from concept_edit.language.subjects import subject_states
 from concept_edit.language.tokens import Tokens
-from concept_edit.language.values import Search, subject_states
+from concept_edit.language.values import Search
 from concept_edit.memory.hard import Memory, Mode, shares
 
 MEANING = Search(steps=80, rate=0.1, enough=0.02)

@@ -25,8 +25,9 @@ from concept_edit.language.keys import KeyStatistics, collect_keys
 from concept_edit.language.meanings import find_meanings, mean_keys
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
+from concept_edit.language.subjects import subject_keys, subject_states
 from concept_edit.language.tuning import Tuning, tune
-from concept_edit.language.values import Lookup, Search, find_values, subject_states
+from concept_edit.language.values import Lookup, Search, Values, find_values
 from concept_edit.memory.hard import (
     MatrixFactors,
     Memory,
@@ -69,11 +70,14 @@ def rewrite(
     search: Search | None = None,
     hold: Hold | None = None,
     tuning: Tuning | None = None,
+    values: Values | None = None,
 ) -> FactEdit:
     """An edit that makes the model say the facts' new answers; the model itself is as before.
 
     `layers`: None takes them from a trace of the first facts and says so in the edit's notes.
     `statistics`: of `collect_keys`; None collects them from text the model says itself, and says so.
+    `values`: for `memit` and `null`, what `memit_values` found for these facts before: a fact's value does not depend
+    on the others, so many edits of the same facts need it once.
 
     Raises:
         ValueError: facts that contradict each other, another method, statistics of another model, layers for `rome` or
@@ -98,9 +102,25 @@ def rewrite(
     elif method == "rome":
         memories, losses = _one_by_one(lm, held, chosen[0], statistics, search or Search())
     else:
-        memories, losses = _spread(lm, held, chosen, method, statistics, search or Search(), hold or Hold())
+        search = search or Search()
+        found = values or memit_values(lm, held, chosen[-1], search=search)
+        memories, losses = _spread(lm, held, chosen, method, statistics, search, hold or Hold(), found)
     factors = {name: rewrite_matrix(memory, mode) for name, memory in memories.items()}
     return _edit(lm, held, method, chosen, factors, notes + _told(held, losses), mode, memories)
+
+
+def memit_values(
+    lm: LanguageModel, facts: Sequence[Fact], layer: int, *, search: Search | None = None, batch_size: int = 8
+) -> Values:
+    """What `memit` and `null` want of the output of `layer`, their last one, for each fact by itself.
+
+    Raises:
+        ValueError: a model whose blocks put a norm after their MLP.
+    """
+    search, top = search or Search(), lm.site("hidden", layer)
+    _refuse_norms(lm, top)
+    contexts = find_contexts(lm, search.contexts, seed=search.seed)
+    return find_values(lm, top, facts, contexts, search, batch_size=batch_size)
 
 
 def rewrite_each(
@@ -120,7 +140,7 @@ def rewrite_each(
     search, held, layer = search or Search(), tuple(facts), lm.site("mlp", layer).layer
     statistics.check(lm)
     contexts = find_contexts(lm, search.contexts, seed=search.seed)
-    keys = subject_states(lm, [lm.site("memory", layer)], held, contexts)[lm.site("memory", layer)]
+    keys = subject_keys(lm, [layer], held, contexts, statistics, search.around)[layer]
     reach = whiten(keys, statistics.moment(layer)).float()
     lookup = Lookup(lm.site("memory", layer), keys, reach)
     found = find_values(lm, lm.site("mlp", layer), held, contexts, search, lookup=lookup, batch_size=batch_size)
@@ -157,7 +177,7 @@ def _one_by_one(
     """Each value is looked for on the model as the facts before it left it. Keys do not change: they lie below."""
     contexts = find_contexts(lm, search.contexts, seed=search.seed)
     name, site = _name(lm, layer), lm.site("mlp", layer)
-    keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
+    keys = subject_keys(lm, [layer], facts, contexts, statistics, search.around)[layer]
     memory, losses = Memory(keys[:0], keys[:0], torch.zeros(0, site.width)), list[float]()
     reach = whiten(keys, statistics.moment(layer)).float()
     weight = lm.weights()[name]
@@ -186,16 +206,17 @@ def _spread(
     statistics: KeyStatistics,
     search: Search,
     hold: Hold,
+    found: Values,
 ) -> tuple[dict[str, Memory], list[float]]:
     """Equations 14 and 19 to 21 of MEMIT: what is missing is shared by the layers that are left, from below."""
     top, contexts = lm.site("hidden", layers[-1]), find_contexts(lm, search.contexts, seed=search.seed)
-    _refuse_norms(lm, top)
-    found = find_values(lm, top, facts, contexts, search)
+    if len(found.deltas) != len(facts):
+        raise ValueError(f"{len(found.deltas)} values for {len(facts)} facts; give one for each")
     goals, weights = found.start + found.deltas, lm.weights()
     memories, before = dict[str, Memory](), dict[str, Tensor]()
     try:
         for n, layer in enumerate(layers):
-            keys = subject_states(lm, [lm.site("memory", layer)], facts, contexts)[lm.site("memory", layer)]
+            keys = subject_keys(lm, [layer], facts, contexts, statistics, search.around)[layer]
             now = subject_states(lm, [top], facts, contexts[:1])[top]
             reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)

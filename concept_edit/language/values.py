@@ -19,6 +19,7 @@ from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.states import frozen, rewritten, states
+from concept_edit.language.subjects import AROUND
 from concept_edit.language.tokens import Tokens, joined
 
 
@@ -40,6 +41,11 @@ class Search:
     """Short beginnings before the prompt, beside none."""
     seed: int = 0
     """Of the contexts."""
+    around: tuple[str, ...] = AROUND
+    """Other beginnings the subject's key is read in (`subjects`); none: the published mean over the contexts."""
+    half: bool = False
+    """Matrix products of the search in bfloat16: two to three times as fast where the processor has it. Keys, what is
+    solved and what is measured stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,11 @@ class Values:
     losses: list[float]
     """Mean NLL of the new answer in the end."""
 
+    def pick(self, rows: Sequence[int]) -> Values:
+        """These rows alone."""
+        held = list(rows)
+        return Values(self.deltas[held], self.start[held], [self.losses[n] for n in held])
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -63,9 +74,9 @@ class Lookup:
     keys: Float[Tensor, "facts d_key"]
     reach: Float[Tensor, "facts d_key"]
 
-    def part(self, start: int, stop: int) -> Lookup:
+    def part(self, rows: Tensor) -> Lookup:
         """Some of the facts."""
-        return Lookup(self.site, self.keys[start:stop], self.reach[start:stop])
+        return Lookup(self.site, self.keys[rows], self.reach[rows])
 
 
 @dataclass
@@ -97,7 +108,7 @@ def find_values(
     lookup: Lookup | None = None,
     batch_size: int = 8,
 ) -> Values:
-    """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts are looked for together.
+    """δ of each fact at `site` (`mlp` or `hidden`); `batch_size` facts of like length are looked for together.
 
     `lookup`: the rank-one change δ will become; then δ is handed out as the edited matrix will, to every token by its
     share of the key, and not to the subject's last token alone. So what the search finds is what the edit says.
@@ -106,27 +117,15 @@ def find_values(
         ValueError: a model whose states hold NaN.
     """
     search = search or Search()
-    with frozen(lm):
+    with frozen(lm), torch.autocast(lm.device.type, torch.bfloat16, enabled=search.half):
+        order = torch.tensor(lm.encode([fact.asked for fact in facts]).lengths).argsort(stable=True)
         parts = [
-            _find(lm, site, facts[i : i + batch_size], contexts, search, lookup and lookup.part(i, i + batch_size))
-            for i in range(0, len(facts), batch_size)
+            _find(lm, site, [facts[int(n)] for n in some], contexts, search, lookup and lookup.part(some))
+            for some in order.split(batch_size)
         ]
-    losses = [loss for part in parts for loss in part.losses]
-    return Values(torch.cat([p.deltas for p in parts]), torch.cat([p.start for p in parts]), losses)
-
-
-def subject_states(
-    lm: LanguageModel, sites: Sequence[Site], facts: Sequence[Fact], contexts: Sequence[str], *, batch_size: int = 32
-) -> dict[Site, Float[Tensor, "facts width"]]:
-    """Each site's state at the subject's last token, mean over the contexts, float32 on the CPU."""
-    texts, found = [in_context(context, fact) for fact in facts for context in contexts], dict[Site, list[Tensor]]()
-    columns = torch.tensor([subject_column(lm, context, fact) for fact in facts for context in contexts])
-    for i in range(0, len(texts), batch_size):
-        seen = states(lm, lm.encode(texts[i : i + batch_size]), sites)
-        own = columns[i : i + batch_size]
-        for site, state in seen.items():
-            found.setdefault(site, []).append(state[torch.arange(len(own)), own].float().cpu())
-    return {site: torch.cat(parts).reshape(len(facts), len(contexts), -1).mean(dim=1) for site, parts in found.items()}
+    back, losses = order.argsort(), torch.tensor([loss for part in parts for loss in part.losses])
+    deltas, start = torch.cat([part.deltas for part in parts]), torch.cat([part.start for part in parts])
+    return Values(deltas[back], start[back], losses[back].tolist())
 
 
 def _find(

@@ -71,6 +71,25 @@ def whiten(keys: Float[Tensor, "keys d_key"], moment: Float[Tensor, "d_key d_key
     return torch.cholesky_solve(keys.double().T, factor).T.contiguous()
 
 
+def even_key(
+    keys: Float[Tensor, "facts contexts d_key"], moment: Float[Tensor, "d_key d_key"], ridge: float = 0.1
+) -> Float[Tensor, "facts d_key"]:
+    """A weighted mean of each fact's keys that gives every context the same share of the value, float64.
+
+    k* = Kᵀ a, a ∝ (K C⁻¹ Kᵀ + ridge · mean energy · I)⁻¹ 1, Σ a = 1: with u = C⁻¹ k* every u · k_i is then alike, and u
+    is the least change in C that does it. A large ridge gives the plain mean.
+
+    Raises:
+        ValueError: as `whiten`.
+    """
+    wide = keys.double()
+    gram = wide @ whiten(wide.flatten(0, 1), moment).reshape(wide.shape).mT
+    energy = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
+    held = gram + ridge * energy[:, None, None] * torch.eye(gram.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(held, torch.ones(*gram.shape[:2], 1, dtype=torch.float64))[..., 0]
+    return ((weights / weights.sum(dim=1, keepdim=True))[..., None] * wide).sum(dim=1)
+
+
 def null_basis(moment: Float[Tensor, "d_key d_key"], threshold: float) -> Float[Tensor, "d_key free"]:
     """Orthonormal directions in which ordinary keys have less than `threshold` times the mean energy of a direction.
 

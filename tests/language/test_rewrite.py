@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ import concept_edit as ce
 from concept_edit.language.contexts import find_contexts
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
-from concept_edit.language.rewrite import Hold, rewrite_each
+from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
+from concept_edit.language.subjects import AROUND, subject_keys, subject_states
 from concept_edit.language.tuning import Tuning
-from concept_edit.language.values import Lookup, Search, find_values, subject_states
+from concept_edit.language.values import Lookup, Search, find_values
 from tests.language.models import LINES, opened
 
 FACTS = (
@@ -21,8 +23,8 @@ FACTS = (
     Fact("Miles Davis", "{} plays the", "piano", "trumpet"),
     Fact("Café Müller", "{} stands in", "Tokyo", "Wuppertal"),
 )
-QUICK = Search(steps=10, contexts=2, clamp=20, kl=0, decay=0)
-BARE = Search(steps=10, contexts=0, clamp=20, kl=0, decay=0)
+QUICK = Search(steps=10, contexts=2, clamp=20, kl=0, decay=0, around=())
+BARE = Search(steps=10, contexts=0, clamp=20, kl=0, decay=0, around=())
 """Without contexts the value that is found is the value that is said."""
 
 
@@ -73,6 +75,10 @@ def test_values_are_found_alike_alone_and_together(lm):
         alone = find_values(lm, site, [fact], contexts, QUICK)
         torch.testing.assert_close(together.deltas[n], alone.deltas[0], rtol=1e-2, atol=1e-2)
     assert all(parameter.requires_grad for parameter in lm.model.parameters())
+    half = find_values(lm, site, FACTS, contexts, replace(QUICK, half=True))
+    assert half.deltas.dtype == torch.float32
+    assert not torch.equal(half.deltas, together.deltas)
+    torch.testing.assert_close(torch.tensor(half.losses), torch.tensor(together.losses), rtol=0.1, atol=0.1)
     bare = subject_states(lm, [site], FACTS, ["{}"])[site]
     torch.testing.assert_close(together.start, bare)
 
@@ -130,6 +136,16 @@ def test_many_facts_at_once_in_several_layers(lm, keys, method):
     with edit.applied(lm):
         assert (lm.probabilities(asked, new) > old).all()
     assert same(lm, before)
+
+
+def test_values_found_before_serve_any_set_of_facts(lm, keys):
+    found = memit_values(lm, FACTS, 1, search=QUICK)
+    whole = ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK)
+    again = ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK, values=found.pick([1, 2]))
+    for name, delta in whole.delta(lm).items():
+        torch.testing.assert_close(again.delta(lm)[name], delta, rtol=2e-2, atol=2e-3)
+    with pytest.raises(ValueError, match="3 values for 2 facts"):
+        ce.rewrite(lm, FACTS[1:], "memit", [0, 1], keys, search=QUICK, values=found)
 
 
 def test_memit_in_one_layer_reaches_its_goal_where_nothing_holds_it(lm, keys):
@@ -273,3 +289,16 @@ def test_what_cannot_be_rewritten_is_refused(lm, keys):
     own = ce.collect_keys(gemma, [0], LINES)
     with pytest.raises(ValueError, match="use method 'rome'"):
         ce.rewrite(gemma, FACTS, "memit", [0], own)
+
+
+def test_a_subject_answers_alike_in_other_beginnings(lm, keys):
+    """The published mean key answers its own contexts; the evened one those around the subject too."""
+    contexts, layer = find_contexts(lm, 1), 1
+    seen = [Fact(fact.subject, "{}", fact.new) for fact in FACTS]
+    around = subject_states(lm, [lm.site("memory", layer)], seen, ["{}"])[lm.site("memory", layer)].double()
+    spread = []
+    for held in ((), AROUND):
+        key = subject_keys(lm, [layer], FACTS, contexts, keys, held)[layer].double()
+        reach = torch.linalg.solve(keys.moment(layer).double(), key.T).T
+        spread.append(((reach * around).sum(dim=1) / (reach * key).sum(dim=1) - 1).abs())
+    assert spread[1].max() < 0.5 * spread[0].max()

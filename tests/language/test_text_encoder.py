@@ -10,7 +10,8 @@ from concept_edit.language.encoder import TEMPLATES, open_text_encoder
 from concept_edit.language.meanings import distances
 from concept_edit.language.rewrite import Hold
 from concept_edit.language.states import rewritten, states
-from concept_edit.language.values import Search, subject_states
+from concept_edit.language.subjects import subject_states
+from concept_edit.language.values import Search
 from concept_edit.memory.hard import Memory, rewrite_matrix, shares, whiten
 from tests.tiny import tiny_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from concept_edit.memory.hard import Memory, null_basis, project, rewrite_matrix, shares, whiten
+from concept_edit.memory.hard import Memory, even_key, null_basis, project, rewrite_matrix, shares, whiten
 from concept_edit.memory.moments import Moment, condition, shrink
 from concept_edit.memory.verbs import changed, write
 
@@ -39,6 +39,20 @@ def test_one_key_is_romes_rank_one(case):
     torch.testing.assert_close(
         dense(memory(keys[:1], whiten(keys[:1], C), wanted[:1]), "hard"), oracle, rtol=1e-5, atol=1e-6
     )
+
+
+def test_an_even_key_reaches_each_context_alike_with_the_least_change(case):
+    """Oracle: the least uᵀ C u with u · k_i = 1 for every context; a large ridge gives the mean."""
+    _, keys, _, C = case
+    each = torch.stack([keys[:3], keys[2:]])
+    found = even_key(each, C, ridge=1e-12)
+    for own, key in zip(each, found, strict=True):
+        root = torch.linalg.cholesky(C)
+        least = torch.linalg.solve(root.T, torch.linalg.pinv(own @ torch.linalg.inv(root).T) @ torch.ones(3).double())
+        u = torch.linalg.solve(C, key)
+        torch.testing.assert_close(u / (u @ own[0]), least, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(own @ u, (own @ u).mean().expand(3), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(even_key(each, C, ridge=1e9), each.mean(dim=1), rtol=1e-6, atol=1e-8)
 
 
 def test_hard_holds_every_value_with_the_least_disturbance(case):
