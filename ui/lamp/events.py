@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from ui.lamp import light, switch, work
-from ui.lamp.layout import Parts
 from ui.lamp.light import light_of
+from ui.lamp.parts import Parts
 from ui.workshop.card import Shared
 from ui.workshop.following import follow
 from ui.workshop.parts import LANE, LIGHT, says, trouble

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import gradio as gr
 
 from ui.lamp import example
 from ui.lamp.canvas import canvas
+from ui.lamp.events import LampEvents
+from ui.lamp.parts import Parts
 from ui.workshop.card import Shared
 from ui.workshop.parts import note
 from ui.workshop.running import Running
@@ -24,38 +23,8 @@ _STYLE = """<style>
 </style>"""
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Everything of the card that events need."""
-
-    run: Running
-    few: gr.Checkbox
-    note: gr.HTML
-    rooms: gr.Gallery
-    canvas: gr.HTML
-    verdict: gr.HTML
-    wipe: gr.Button
-    others: gr.Button
-    strip: gr.HTML
-    save: gr.Button
-    gif: gr.Button
-    file: gr.File
-    score: gr.Button
-    unit_note: gr.HTML
-    neurons: gr.HTML
-    generator: gr.Dropdown
-    seeds: gr.Textbox
-    show: gr.Button
-
-    def after(self) -> list[Any]:
-        """What needs a switch."""
-        return [self.others, self.save, self.gif]
-
-
 def build(shared: Shared) -> None:
     """Lay the card out and wire it."""
-    from ui.lamp.events import LampEvents
-
     parts = _lay_out(shared.workshop)
     LampEvents(shared, parts).wire()
 
