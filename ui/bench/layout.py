@@ -64,6 +64,7 @@ def more(card: str) -> More:
     """The closed drawer."""
     with gr.Accordion("Choose the pictures", open=False):
         prompts = gr.Textbox(
+            "",
             label="Prompts to look at, one a line", lines=2, elem_id=f"{card}-prompts",
             placeholder="empty: two of what you change, its nearest neighbour, something else",
         )  # fmt: skip

@@ -28,7 +28,9 @@ class LampEvents:
         """Make everything live."""
         parts, visit = self.parts, self.visit
         room = [parts.note, parts.rooms, parts.canvas, parts.verdict]
-        parts.run.wire(self.switching(), visit, [parts.few, parts.canvas], [*room, *parts.after()], api_name="lamp")
+        parts.run.wire(
+            self.switching(), visit, [parts.few, parts.canvas], [*room, parts.result, *parts.after()], api_name="lamp"
+        )
         parts.show.click(self.show, [visit, parts.generator, parts.seeds], room, api_name="lamp_rooms", **LANE)
         parts.rooms.select(self.click, [visit, parts.canvas], room, api_visibility="private", **LANE)
         parts.wipe.click(self.wipe, visit, room, api_name="lamp_wipe", **LANE)
@@ -53,20 +55,26 @@ class LampEvents:
             the room going dark. What is painted on the canvas is the mark; nothing painted takes the brightest lamp of
             the first rooms."""
 
-            def job(tell: Tell) -> tuple[str, str]:
+            def job(tell: Tell) -> tuple[Any, ...]:
                 if light_of(visit).at is None:
                     work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
                 else:
                     light.keep_mark(self.workshop, visit, canvas)
                 found = switch.solve(self.workshop, visit, bool(few), tell)
-                return work.result(self.workshop, light_of(visit), found), found.verdict.html()
+                told = {"room": found.seed, "light": found.light, "wall": found.wall, "rest_moved": found.moved}
+                return work.result(self.workshop, light_of(visit), found), found.verdict.html(), told
 
             for told, value in follow(self.workshop, visit, job):
                 if value is None:
                     yield {self.parts.note: told}
                 else:
                     live = {button: gr.update(interactive=True) for button in self.parts.after()}
-                    yield {**self._canvas(visit, "", value[0]), self.parts.verdict: value[1], **live}
+                    yield {
+                        **self._canvas(visit, "", value[0]),
+                        self.parts.verdict: value[1],
+                        self.parts.result: value[2],
+                        **live,
+                    }
 
         return lamp
 

@@ -67,5 +67,5 @@ def _lay_out(workshop: Workshop) -> Parts:
                 show = gr.Button("Show them", elem_id="lamp-show")
     return Parts(
         run, few, told, rooms, board, verdict, wipe, others, strip, save, gif, file, score, unit_note, neurons,
-        generator, seeds, show,
+        generator, seeds, show, gr.JSON(visible=False, label="result"),
     )  # fmt: skip

@@ -32,6 +32,8 @@ class Parts:
     generator: gr.Dropdown
     seeds: gr.Textbox
     show: gr.Button
+    result: gr.JSON
+    """The same for a program."""
 
     def after(self) -> list[Any]:
         """What needs a switch."""

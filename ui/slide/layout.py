@@ -26,7 +26,7 @@ def build(shared: Shared) -> None:
     marks = words.place("slide-marks")
     column = gr.Column()
     with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
-        keep = gr.Textbox(label="Keep as it is, one a line", lines=3, elem_id="slide-keep")
+        keep = gr.Textbox("", label="Keep as it is, one a line", lines=3, elem_id="slide-keep")
     drawer = bench.more("slide")
     with column:
         parts = bench.lay_out("slide", run, told, drawer, kinds=FILES, reach=work.REACH, at=1.5)

@@ -30,6 +30,7 @@ def build(shared: Shared) -> None:
     parts_column = gr.Column()
     with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
         keep = gr.Textbox(
+            "",
             label="Keep as it is, one a line", lines=3, elem_id="style-keep",
             placeholder="empty: every neighbour the model is known to have",
         )  # fmt: skip

@@ -31,7 +31,7 @@ def build(shared: Shared) -> None:
     marks = words.place("suppress-marks")
     column = gr.Column()
     with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
-        keep = gr.Textbox(label="Keep as it is, one a line", lines=3, elem_id="suppress-keep")
+        keep = gr.Textbox("", label="Keep as it is, one a line", lines=3, elem_id="suppress-keep")
     drawer = bench.more("suppress")
     with column:
         parts = bench.lay_out("suppress", run, told, drawer, kinds=FILES)

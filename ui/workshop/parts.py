@@ -27,7 +27,9 @@ def note(text: str = "", *, elem_id: str | None = None) -> gr.HTML:
 
     Its values come from `says` and `trouble`, which make any text harmless.
     """
-    return gr.HTML(says(text), elem_id=elem_id, elem_classes=["note-line"], container=False, padding=False)
+    return gr.HTML(
+        says(text), label="note", elem_id=elem_id, elem_classes=["note-line"], container=False, padding=False
+    )
 
 
 def says(told: str | News) -> str:
