@@ -11,9 +11,10 @@ from ui.fact import files, shown, work
 from ui.fact.board import Board
 from ui.fact.files import KINDS
 from ui.fact.heat import held, picked
-from ui.fact.layout import Fields, Parts, labels
+from ui.fact.parts import Fields, Parts, labels
 from ui.fact.wish import asked_of, wish_of
 from ui.fact.work import desk_of
+from ui.fact.world import examples
 from ui.workshop.card import Shared
 from ui.workshop.export import in_words
 from ui.workshop.parts import LANE, LIGHT, says, trouble
@@ -208,8 +209,6 @@ class FactEvents:
         return self._example(model, int(number or 0))
 
     def _example(self, model: str, number: int) -> dict[Any, Any]:
-        from ui.fact.world import examples
-
         known = examples(model)
         fact = known[number if 0 <= number < len(known) else 0]
         filled = (model, fact.asked, fact.subject, fact.old, fact.new, "", "", -1, "rome")
