@@ -111,11 +111,14 @@ class FactEvents:
             yield found
 
     def says(self, visit: Visit, model: str = EMBEDDED, prompt: str = "", subject: str = "") -> Page:
-        """What the model says after a sentence."""
+        """What the model says after a sentence; nothing of a model that is not open yet, since that takes long."""
         fields, board = self.fields, desk_of(visit).board
         asked = " ".join(str(prompt or "").replace("{}", str(subject or "")).split())
-        if not asked or visit.busy or (model, asked) == (board.model, board.fact.asked):
-            yield {fields.old: board.fact.old if asked == board.fact.asked else gr.skip()}
+        if (model, asked) == (board.model, board.fact.asked):
+            yield {fields.old: board.fact.old}
+            return
+        if not asked or visit.busy or not (model == EMBEDDED or self.workshop.speaks(model)):
+            yield {fields.old: gr.skip() if not asked or visit.busy else ""}
             return
         try:
             *_, last = work.says(self.workshop, visit, model, prompt, subject)
