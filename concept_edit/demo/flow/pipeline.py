@@ -10,30 +10,35 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipe
 
 from concept_edit import demo
 from concept_edit.demo.flow.encoder import load_encoder, load_tokenizer
+from concept_edit.models.placement import Placement
 
-WEIGHTS = demo.WEIGHTS.parent / "flow_weights"
+WEIGHTS = Path(__file__).parent / "weights"
 SIDE = 64
 """Pixels of a picture's side."""
+STEPS, GUIDANCE = 20, 3.0
+DEFAULTS = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "height": SIDE, "width": SIDE}
+"""What `generate` uses when the user says nothing."""
 
 
-def pipeline(*, verify: bool = True) -> ZImagePipeline:
-    """The shipped model, in float32 on the CPU.
+def shipped(place: Placement, *, verify: bool = True) -> ZImagePipeline:
+    """The shipped model at its place; in float32 unless that says otherwise.
 
     Raises:
         ValueError: SmolLM2 is not installed, or a file is missing or damaged.
     """
     if verify:
         demo.verify_checksums(WEIGHTS)
-    transformer = ZImageTransformer2DModel.from_pretrained(WEIGHTS / "transformer", torch_dtype=torch.float32)
-    return assembled(transformer)
+    dtype = place.dtype or torch.float32
+    transformer = ZImageTransformer2DModel.from_pretrained(WEIGHTS / "transformer", torch_dtype=dtype)
+    return assembled(transformer, dtype).to(place.device)
 
 
-def assembled(transformer: ZImageTransformer2DModel) -> ZImagePipeline:
-    """A transformer with the parts that are not trained."""
+def assembled(transformer: ZImageTransformer2DModel, dtype: torch.dtype = torch.float32) -> ZImagePipeline:
+    """A transformer with the parts that are not trained, these in `dtype`."""
     made = ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=2.0),
-        vae=AutoencoderKL.from_pretrained(Path(demo.folder()) / "vae", shift_factor=0.0, torch_dtype=torch.float32),
-        text_encoder=load_encoder(),
+        vae=AutoencoderKL.from_pretrained(Path(demo.folder()) / "vae", shift_factor=0.0, torch_dtype=dtype),
+        text_encoder=load_encoder(dtype),
         tokenizer=load_tokenizer(),
         transformer=transformer.eval(),
     )

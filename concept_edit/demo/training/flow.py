@@ -1,6 +1,6 @@
 """`demo-flow`'s transformer: flow matching on the embedded autoencoder's latents, SmolLM2's rows as captions.
 
-    python -m concept_edit.demo.training.flow --root work/demo --steps 9000
+    python -m concept_edit.demo.training.flow --root work/demo --steps 7200
 
 Text rows of every caption are computed once and kept in `--root`. A run that is broken off goes on from its checkpoint.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -22,19 +23,20 @@ from concept_edit.demo.concepts import (
     CONCEPTS,
     GENERIC_PROMPTS,
     GENERIC_STYLES,
+    HOUSE_STYLE,
     PERSON_WORDS,
     PLAIN_TEMPLATES,
     STYLE_TEMPLATES,
     STYLES,
     caption,
 )
-from concept_edit.demo.flow.pipeline import assembled, untrained
+from concept_edit.demo.flow.pipeline import GUIDANCE, SIDE, STEPS, WEIGHTS, assembled, untrained
 from concept_edit.demo.training import data, loop
+from concept_edit.demo.training.build import write_checksums
 from concept_edit.demo.training.captions import Curriculum
 from concept_edit.demo.training.pictures import sheet, stack
 from concept_edit.demo.training.unet import PROMPTS, encode
 
-STEPS, GUIDANCE = 20, 3.0
 _TOKENS = 64
 """Longer than any caption here; a causal encoder's rows do not depend on it."""
 
@@ -77,6 +79,20 @@ class Rows:
         return [self.known[text].float() for text in captions]
 
 
+class Styled(Curriculum):
+    """The other styles more often than the house style, which is learnt first and from a third of the drawings."""
+
+    def draw(self, rng: random.Random) -> tuple[int, str]:
+        if rng.random() < 0.55:
+            return self.named(rng.choice(self.elsewhere), rng, STYLE_TEMPLATES)
+        return super().draw(rng)
+
+    @cached_property
+    def elsewhere(self) -> list[int]:
+        """Drawings in another style than the house's."""
+        return [i for i, row in enumerate(self.rows) if row.style != HOUSE_STYLE]
+
+
 class Flow(nn.Module):
     """Latents and caption rows -> the flow-matching loss (Lipman et al. 2023); the network's time is 1 - sigma."""
 
@@ -93,12 +109,22 @@ class Flow(nn.Module):
         return nn.functional.mse_loss(torch.stack(list(out)).squeeze(2), latents - noise)
 
 
+def ship(transformer: ZImageTransformer2DModel, out: Path) -> None:
+    """Write the transformer in half precision, with checksums."""
+    transformer.half().save_pretrained(out / "transformer")
+    for path in (out / "transformer").iterdir():
+        path.chmod(0o644)
+    write_checksums(out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished transformer goes")
+    parser.add_argument("--steps", type=int, default=7200)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--styled", action="store_true", help="the other styles more often, as in the later steps")
     parser.add_argument("--variants", type=int, default=16)
     args = parser.parse_args()
     rows = [row for row in data.load(args.root) if row.concept]
@@ -107,7 +133,8 @@ def main() -> None:
     texts = Rows(pipe, args.root / "flow_rows.pt")
     texts.learn(all_captions())
     vae = AutoencoderKL.from_pretrained(Path(demo.folder()) / "vae", shift_factor=None, torch_dtype=torch.float32)
-    latents, curriculum = encode(vae, stack(args.root, rows), args.variants), Curriculum(rows)
+    latents = encode(vae, stack(args.root, rows), args.variants)
+    curriculum = (Styled if args.styled else Curriculum)(rows)
 
     def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
@@ -122,14 +149,14 @@ def main() -> None:
         images = pipe(
             prompt_embeds=known, negative_prompt_embeds=texts([""] * len(prompts)), num_inference_steps=STEPS,
             generator=[torch.Generator().manual_seed(i) for _ in PROMPTS for i in range(3)],
-            guidance_scale=GUIDANCE, height=64, width=64,
+            guidance_scale=GUIDANCE, height=SIDE, width=SIDE,
         ).images  # fmt: skip
         sheet(images, 15, stem.with_suffix(".png"))
 
     texts.learn(list(PROMPTS))
     schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=500, ema=0.999, weight_decay=0.0, warmup=200)
     model = loop.run(Flow(pipe.transformer), loss, schedule, args.root / "flow", show=show)
-    model.transformer.half().save_pretrained(args.root / "flow/diffusers")
+    ship(model.transformer, args.out)
 
 
 if __name__ == "__main__":
