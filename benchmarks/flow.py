@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +89,6 @@ class Painter:
                 part = asked[i : i + BATCH]
                 images += self.model.pipeline(
                     prompt_embeds=self.rows([shot.prompt for shot in part]),
-                    negative_prompt_embeds=self.rows([""] * len(part)),
                     generator=[torch.Generator().manual_seed(shot.seed) for shot in part],
                     **options,
                 ).images
@@ -130,7 +128,7 @@ class Painter:
 
     @torch.no_grad()
     def left(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
-        """Mean share of the way to the goal that is left: at the last token, and at the template's rows after it."""
+        """Share of the way to the goal that is left, root mean square: at the last token, and at the rows after it."""
         names = erased(cell)
         wording, goal = ("a {}", "") if cell.kind == "concept" else ("a picture by {}", "a picture by Noto")
         encoded = self.model.encode([*(wording.format(name) for name in names), goal])["text"]
@@ -138,19 +136,17 @@ class Painter:
         before = reader(encoded.rows)
         with edit.applied(self.model):
             after = reader(encoded.rows)
-        found: dict[str, list[float]] = {"last token": [], "after it": []}
         assert encoded.suffix is not None
-        end = int(encoded.eos[-1])
+        end, far, near = int(encoded.eos[-1]), torch.zeros(2), torch.zeros(2)
         for i in range(len(names)):
             own = int(encoded.eos[i])
             pairs = [(own - 1, max(0, end - 1))] + [(own + n, end + n) for n in range(int(encoded.suffix[i]))]
-            shares = [
-                float((after[i, at] - before[-1, to]).norm() / (before[i, at] - before[-1, to]).norm().clamp(min=1e-6))
-                for at, to in pairs
-            ]
-            found["last token"].append(shares[0])
-            found["after it"].append(statistics.fmean(shares[1:]))
-        return {name: statistics.fmean(values) for name, values in found.items()}
+            for at, to in pairs:
+                place = int(at >= own)
+                far[place] += (before[i, at] - before[-1, to]).square().sum()
+                near[place] += (after[i, at] - before[-1, to]).square().sum()
+        shares = (near / far).sqrt().tolist()
+        return {"last token": shares[0], "after it": shares[1]}
 
 
 def name_of(shot: Shot) -> str:

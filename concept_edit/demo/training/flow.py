@@ -1,6 +1,6 @@
 """`demo-flow`'s transformer: flow matching on the embedded autoencoder's latents, SmolLM2's rows as captions.
 
-    python -m concept_edit.demo.training.flow --root work/demo --steps 7200
+    python -m concept_edit.demo.training.flow --root work/demo --steps 7300
 
 Text rows of every caption are computed once and kept in `--root`. A run that is broken off goes on from its checkpoint.
 """
@@ -121,9 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("work/demo"))
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the finished transformer goes")
-    parser.add_argument("--steps", type=int, default=7200)
+    parser.add_argument("--steps", type=int, default=7300)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--stop-after", type=int, help="steps of this run; nothing is shipped, a later run goes on")
     parser.add_argument("--styled", action="store_true", help="the other styles more often, as in the later steps")
     parser.add_argument("--variants", type=int, default=16)
     args = parser.parse_args()
@@ -155,8 +156,9 @@ def main() -> None:
 
     texts.learn(list(PROMPTS))
     schedule = loop.Schedule(steps=args.steps, rate=args.rate, save_every=500, ema=0.999, weight_decay=0.0, warmup=200)
-    model = loop.run(Flow(pipe.transformer), loss, schedule, args.root / "flow", show=show)
-    ship(model.transformer, args.out)
+    model = loop.run(Flow(pipe.transformer), loss, schedule, args.root / "flow", show=show, stop_after=args.stop_after)
+    if args.stop_after is None:
+        ship(model.transformer, args.out)
 
 
 if __name__ == "__main__":
