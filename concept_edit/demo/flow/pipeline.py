@@ -17,8 +17,8 @@ SIDE = 64
 """Pixels of a picture's side."""
 STEPS, GUIDANCE = 20, 0.0
 DEFAULTS = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "height": SIDE, "width": SIDE}
-"""What `generate` uses when the user says nothing. Guidance 0 is none, at half the time: with 1.5 the judge named 90 % of
-an early checkpoint's pictures right, without it 97 %."""
+"""What `generate` uses when the user says nothing. Guidance 0 is none, at half the time: with 1.5 the judge named 90 %
+of an early checkpoint's pictures right, without it 97 %."""
 
 
 def shipped(place: Placement, *, verify: bool = True) -> ZImagePipeline:
