@@ -4,7 +4,7 @@
     python benchmarks/flow.py table --out out/flow    # the page, its plot and its pictures
 
 The embedded `demo-flow`, and the concepts, wordings, seeds and figures of `erase_quality.py`; all methods are told the
-same: edits in the same wordings towards the same guide, everything else preserved. Rows of prompts are computed once
+same: edits in the same wordings towards the same guide, everything else preserved (but in one row, as it says). Rows of prompts are computed once
 and shared by all edits, which change what is read from them only. "Left" needs no picture: of the way from a concept's
 row to its goal, as the reader gives both, the share that is left after the edit; at the concept's last token, and at
 the rows of the chat template after it, which have heard of the concept too.
@@ -37,8 +37,13 @@ STEPS, BATCH = 10, 32
 SIZES = {"concept": (1, 5, 12, 24), "style": (1, 2)}
 
 
+def uce_alone(cell: Cell) -> Recipe:
+    """UCE 2025 with nothing named to keep: the last token's row is moved."""
+    return guarded(cell).model_copy(update={"method": "uce", "tokens": "last", "preserve": ()})
+
+
 def uce(cell: Cell) -> Recipe:
-    """UCE 2025 as a careful user would write it, everything else kept: the last token's row is moved."""
+    """The same as a careful user would write it: everything else preserved."""
     return guarded(cell).model_copy(update={"method": "uce", "tokens": "last"})
 
 
@@ -48,6 +53,7 @@ def uce_rows(cell: Cell) -> Recipe:
 
 
 METHODS: dict[str, Callable[[Cell], Recipe]] = {
+    "UCE, last token, nothing kept": uce_alone,
     "UCE, last token": uce,
     "UCE, every row": uce_rows,
     "guarded": guarded,
