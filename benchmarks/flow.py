@@ -4,10 +4,10 @@
     python benchmarks/flow.py table --out out/flow    # the page, its plot and its pictures
 
 The embedded `demo-flow`, and the concepts, wordings, seeds and figures of `erase_quality.py`; all methods are told the
-same: edits in the same wordings towards the same guide, everything else preserved (but in one row, as it says). Rows of prompts are computed once
-and shared by all edits, which change what is read from them only. "Left" needs no picture: of the way from a concept's
-row to its goal, as the reader gives both, the share that is left after the edit; at the concept's last token, and at
-the rows of the chat template after it, which have heard of the concept too.
+same: edits in the same wordings towards the same guide, everything else preserved, but in the row that says otherwise.
+Rows of prompts are computed once and shared by all edits, which change what is read from them only. "Left" needs no
+picture: of the way from a concept's row to its goal, as the reader gives both, the share that is left after the edit;
+at the concept's last token, and at the rows of the chat template after it, which have heard of the concept too.
 """
 
 from __future__ import annotations
