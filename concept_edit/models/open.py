@@ -29,9 +29,10 @@ def open_model(
 ) -> OpenedModel:
     """Open a text-to-image model for editing.
 
-    `source`: "demo" (the embedded model), a hub id, a diffusers folder, a single `.safetensors` file in its family's
-    original layout (of ComfyUI's split files the denoiser's, with its text encoder in `text_encoders/` beside its own
-    folder), or a live diffusers pipeline (which stays on its device and in its dtype).
+    `source`: "demo" (the embedded model), "demo-flow" (the embedded Z-Image; extra `[flow]`), a hub id, a diffusers
+    folder, a single `.safetensors` file in its family's original layout (of ComfyUI's split files the denoiser's, with
+    its text encoder in `text_encoders/` beside its own folder), or a live diffusers pipeline (which stays on its device
+    and in its dtype).
     `device`: "auto" (cuda where there is one, else mps, else cpu), "cpu", "cuda", "cuda:1" or "mps". It paints there;
     what a solve reads is encoded in float32 on the CPU, so that an edit has the same bits on every device.
     `dtype`: "float32", "float16", "bfloat16"; None keeps the file's, but opens half precision in float32 on the CPU,
@@ -56,6 +57,10 @@ def _opened(source: str | os.PathLike[str], place: Placement, companion: str | P
         from concept_edit import demo
 
         return open_folder(Path(demo.folder()), place, name="demo")
+    if str(source) == "demo-flow":
+        from concept_edit.demo import flow
+
+        return open_live(flow.shipped(place), name="demo-flow", defaults=flow.DEFAULTS)
     if path.is_dir():
         return open_folder(path, place, name=str(source))
     if path.is_file() or path.suffix in (".safetensors", *PICKLED):
@@ -67,5 +72,7 @@ def _folder(source: str | os.PathLike[str]) -> Path:
     if Path(source).is_dir():
         return Path(source)
     if not is_hub_id(str(source)):
-        raise ValueError(f"{source} is neither 'demo', nor a hub id (owner/name), nor a folder or file that exists.")
+        raise ValueError(
+            f"{source} is neither 'demo' or 'demo-flow', nor a hub id (owner/name), nor a folder or file that exists."
+        )
     return hub_folder(str(source))

@@ -11,9 +11,10 @@ from ui.fact import files, shown, work
 from ui.fact.board import Board
 from ui.fact.files import KINDS
 from ui.fact.heat import held, picked
-from ui.fact.layout import Fields, Parts, labels
+from ui.fact.parts import Fields, Parts, labels
 from ui.fact.wish import asked_of, wish_of
 from ui.fact.work import desk_of
+from ui.fact.world import examples
 from ui.workshop.card import Shared
 from ui.workshop.export import in_words
 from ui.workshop.parts import LANE, LIGHT, says, trouble
@@ -110,11 +111,14 @@ class FactEvents:
             yield found
 
     def says(self, visit: Visit, model: str = EMBEDDED, prompt: str = "", subject: str = "") -> Page:
-        """What the model says after a sentence."""
+        """What the model says after a sentence; nothing of a model that is not open yet, since that takes long."""
         fields, board = self.fields, desk_of(visit).board
         asked = " ".join(str(prompt or "").replace("{}", str(subject or "")).split())
-        if not asked or visit.busy or (model, asked) == (board.model, board.fact.asked):
-            yield {fields.old: board.fact.old if asked == board.fact.asked else gr.skip()}
+        if (model, asked) == (board.model, board.fact.asked):
+            yield {fields.old: board.fact.old}
+            return
+        if not asked or visit.busy or not (model == EMBEDDED or self.workshop.speaks(model)):
+            yield {fields.old: gr.skip() if not asked or visit.busy else ""}
             return
         try:
             *_, last = work.says(self.workshop, visit, model, prompt, subject)
@@ -208,8 +212,6 @@ class FactEvents:
         return self._example(model, int(number or 0))
 
     def _example(self, model: str, number: int) -> dict[Any, Any]:
-        from ui.fact.world import examples
-
         known = examples(model)
         fact = known[number if 0 <= number < len(known) else 0]
         filled = (model, fact.asked, fact.subject, fact.old, fact.new, "", "", -1, "rome")

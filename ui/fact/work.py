@@ -32,8 +32,10 @@ _EXACT, _SAMPLES, _FEWER = 40, 10, 4
 _SHALLOW = 12
 """Layers of a model that is traced one layer at a time. In windows of two, the embedded model's trace chose layer 1 for
 16 of its first 40 facts, where none is learned; one at a time, layer 0 for 39 of them."""
-_KEYS, _OWN_KEYS = 6_000, 3_000
-"""Tokens whose keys are held: of the embedded world's sentences, or of what the model says itself."""
+_KEYS, _ENGLISH_KEYS = 6_000, 3_000
+"""Tokens whose keys are held: of the embedded world's sentences, or of English."""
+_PARAGRAPH, _EVERY = 200, 7
+"""Letters of a paragraph worth reading, and which of them are read."""
 _MEASURES = ("ES", "PS", "NS", "S")
 _keys: WeakKeyDictionary[LanguageModel, dict[int, KeyStatistics]] = WeakKeyDictionary()
 """Ordinary keys by model and layer: seconds of work that every change of a model shares."""
@@ -204,17 +206,28 @@ def layers_of(lm: LanguageModel, held: Map, wish: Wish) -> tuple[int, ...]:
 def keys_of(lm: LanguageModel, layers: tuple[int, ...]) -> KeyStatistics:
     """What ordinary sentences look like in these layers; read once for a model."""
     import concept_edit as ce
-    from concept_edit.demo.language.requests import sentences
 
     kept = _keys.setdefault(lm, {})
     missing = [layer for layer in layers if layer not in kept]
     if missing:
         mine = lm.name == EMBEDDED
         wanted = tuple(range(lm.layers)) if mine else missing
-        text = sentences(_KEYS // 8) if mine else None
-        found = ce.collect_keys(lm, wanted, text, tokens=_KEYS if mine else _OWN_KEYS)
+        found = ce.collect_keys(lm, wanted, ordinary(mine), tokens=_KEYS if mine else _ENGLISH_KEYS)
         kept |= {layer: replace(found, moments={layer: found.moments[layer]}) for layer in wanted}
     return replace(kept[layers[0]], moments={layer: kept[layer].moments[layer] for layer in layers})
+
+
+def ordinary(embedded: bool) -> list[str]:
+    """Sentences to hold: the embedded world's, or for a model of English those of Python's own manual, which every
+    installation has; text that a model says itself took 190 s on one core for SmolLM2."""
+    if embedded:
+        from concept_edit.demo.language.requests import sentences
+
+        return sentences(_KEYS // 8)
+    from pydoc_data.topics import topics
+
+    texts = [" ".join(part.split()) for text in topics.values() for part in text.split("\n\n") if part[:1].isalpha()]
+    return [text for text in texts if len(text) > _PARAGRAPH][::_EVERY]
 
 
 def after(lm: LanguageModel, board: Board, edit: FactEdit) -> Board:

@@ -132,6 +132,10 @@ class Workshop(Lane):
         """
         return self._held(self._languages, name, self._spoken)
 
+    def speaks(self, name: str) -> bool:
+        """Whether a language model is open already."""
+        return name in self._languages
+
     def place(self) -> str:
         """Where models run, in a few words for the page."""
         names = {"cpu": "the processor (CPU)", "mps": "the Apple GPU"}

@@ -65,7 +65,7 @@ A Llama (transformers' own format, {f["megabytes"]} MB in half precision) traine
 one task each. A test object for the search of heads and for function vectors on any machine without a download.
 `open_language_model("demo-tasks")` opens it; its tasks are `concept_edit/demo/language/tasks.py`: {{first, last}} ×
 {{copy, capitals, plural, French}} of a list of {tasks.LIST_LENGTH} nouns, the same on one noun, forms of verbs and
-adjectives, antonyms, and two arbitrary permutations as controls.
+adjectives, antonyms, and one arbitrary permutation as a control.
 
 ## What it reaches
 
@@ -73,10 +73,10 @@ adjectives, antonyms, and two arbitrary permutations as controls.
 
 {table(("task", "10 examples", "10 examples, held-out query", "no example"), rows)}
 
-Held-out queries: lists that were never shown (one in ten), and for single nouns eight words that were only ever seen
-in lists ({spared}). Verbs and adjectives have none: each pair was seen, the lists of examples were not.
+Held-out queries: lists that were never shown (one in ten), and for single nouns {len(tasks.SPARED)} words that were
+only ever seen in lists ({spared}). Verbs and adjectives have none: each pair was seen, the lists of examples were not.
 
-Ten examples in other wordings, all tasks but the controls:
+Ten examples in each wording, all tasks but the control:
 
 {table(("wording", "right"), templates)}
 

@@ -74,11 +74,11 @@ def said(seeds: int) -> list[Row]:
     ]
 
 
-def paint(rows: list[Row], out: Path, batch: int = 16) -> None:
-    """Paint the rows whose picture is not there yet."""
+def paint(rows: list[Row], out: Path, batch: int = 16, name: str = "demo") -> None:
+    """Paint the rows whose picture is not there yet, with one of the embedded models."""
     out.mkdir(parents=True, exist_ok=True)
     todo = [row for row in rows if not (out / row.file).exists()]
-    model = open_model("demo")
+    model = open_model(name)
     for start in tqdm(range(0, len(todo), batch), desc="paint", unit="batch", mininterval=10):
         some = todo[start : start + batch]
         images = model.generate([r.prompt for r in some], [r.seed for r in some], batch_size=batch)
@@ -129,8 +129,9 @@ def said_right(rows: list[Row], out: Path, judge: Judge) -> dict[str, float]:
     return share([("man", "woman")[a] == row.presentation for a, row in zip(answers, rows, strict=True)])
 
 
-def seconds_per_image() -> dict[str, float]:
-    model = open_model("demo")
+def seconds_per_image(name: str = "demo") -> dict[str, float]:
+    """Seconds an image takes, one alone and in a batch of 8."""
+    model = open_model(name)
     model.generate(["a red apple"], [0])
     out = {}
     for batch in (1, 8):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from concept_edit.models.encode import OpenTower
@@ -17,8 +18,11 @@ def is_pipeline(source: Any) -> bool:
     return hasattr(source, "components") and hasattr(source, "set_progress_bar_config")
 
 
-def open_live(pipeline: Any) -> OpenedModel:
-    """Wrap a live pipeline; it stays where it is, in the dtype it has."""
+def open_live(pipeline: Any, *, name: str = "", defaults: Mapping[str, Any] | None = None) -> OpenedModel:
+    """Wrap a live pipeline; it stays where it is, in the dtype it has.
+
+    `name` is the pipeline's own where none is given, and so are the options it paints with (`defaults`).
+    """
     kind = type(pipeline).__name__
     denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     try:
@@ -31,7 +35,8 @@ def open_live(pipeline: Any) -> OpenedModel:
     about: dict[str, Any] = {"layers": layers_of(config), "channels": channels_of(config)}
     route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
     towers = _towers(pipeline, family)
-    return OpenedModel(_name(pipeline, kind), family, towers, pipeline=pipeline, route=route, **about)
+    known = name or _name(pipeline, kind)
+    return OpenedModel(known, family, towers, pipeline=pipeline, defaults=defaults, route=route, **about)
 
 
 def _name(pipeline: Any, kind: str) -> str:

@@ -233,3 +233,10 @@ def test_examples_are_known_to_the_model(workshop: Workshop) -> None:
         assert len(fact.paraphrases) == 5
         assert len(fact.neighbours) == 10
         assert all(fact.subject not in prompt for prompt, _ in fact.neighbours[:8])
+
+
+def test_ordinary_sentences_are_whole_paragraphs() -> None:
+    for embedded in (True, False):
+        texts = work.ordinary(embedded)
+        assert len(texts) > 50
+        assert all(text[0].isalpha() and "\n" not in text for text in texts)

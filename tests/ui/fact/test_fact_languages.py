@@ -15,8 +15,11 @@ def test_a_language_model_is_opened_once_and_forgotten_on_another_device(worksho
     assert opened is workshop.language("demo")
     assert opened.name == "demo"
     other = Workshop()
+    assert not other.speaks("demo")
     held = other.language("demo")
+    assert other.speaks("demo")
     other.set_up(device="cpu", dtype=None, offload=False)
+    assert not other.speaks("demo")
     assert other.language("demo") is not held
 
 

@@ -1,0 +1,233 @@
+"""Erasing from a Z-Image whose prompts a language model reads: UCE's two token rules, guarded and gated, on pictures.
+
+    python benchmarks/flow.py paint --out out/flow    # resumable; --shard 1/2
+    python benchmarks/flow.py table --out out/flow    # the page, its plot and its pictures
+
+The embedded `demo-flow`, and the concepts, wordings, seeds and figures of `erase_quality.py`; all methods are told the
+same: edits in the same wordings towards the same guide, everything else preserved, but in the row that says otherwise.
+Rows of prompts are computed once and shared by all edits, which change what is read from them only. "Left" needs no
+picture: of the way from a concept's row to its goal, as the reader gives both, the share that is left after the edit;
+at the concept's last token, and at the rows of the chat template after it, which have heard of the concept too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from erase_quality import SEEDS, Cell, Result, Shot, distance, erased, gated, guarded, shots
+from PIL import Image as Pictures
+from PIL.Image import Image
+from torch import Tensor
+
+import concept_edit as ce
+from concept_edit.demo import load_judge
+from concept_edit.demo.concepts import CONCEPTS
+from concept_edit.demo.flow import DEFAULTS
+from concept_edit.demo.training.pictures import sheet
+from concept_edit.recipe import Recipe
+
+STEPS, BATCH = 10, 32
+SIZES = {"concept": (1, 5, 12, 24), "style": (1, 2)}
+
+
+def uce_alone(cell: Cell) -> Recipe:
+    """UCE 2025 with nothing named to keep: the last token's row is moved."""
+    return guarded(cell).model_copy(update={"method": "uce", "tokens": "last", "preserve": ()})
+
+
+def uce(cell: Cell) -> Recipe:
+    """The same as a careful user would write it: everything else preserved."""
+    return guarded(cell).model_copy(update={"method": "uce", "tokens": "last"})
+
+
+def uce_rows(cell: Cell) -> Recipe:
+    """The same with every row that has heard of the concept."""
+    return guarded(cell).model_copy(update={"method": "uce", "tokens": "subject"})
+
+
+METHODS: dict[str, Callable[[Cell], Recipe]] = {
+    "UCE, last token, nothing kept": uce_alone,
+    "UCE, last token": uce,
+    "UCE, every row": uce_rows,
+    "guarded": guarded,
+    "gated": gated,
+}
+
+
+def cells() -> list[Cell]:
+    """The originals first."""
+    found = [Cell(kind, "original", 0) for kind in SIZES]
+    return found + [Cell(kind, method, n) for kind, sizes in SIZES.items() for n in sizes for method in METHODS]
+
+
+class Painter:
+    """Solves, paints and has judged; what one process needs."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.model, self.judge = out, ce.open_model("demo-flow"), load_judge()
+        self.known: dict[str, Tensor] = {}
+
+    def rows(self, prompts: list[str]) -> list[Tensor]:
+        """What the encoder makes of prompts, each computed once."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
+        with torch.no_grad():
+            for i in range(0, len(new), BATCH):
+                part = new[i : i + BATCH]
+                found, _ = self.model.pipeline.encode_prompt(
+                    list(part), device="cpu", do_classifier_free_guidance=False
+                )
+                self.known.update(zip(part, found, strict=True))
+        return [self.known[prompt] for prompt in prompts]
+
+    def paint(self, asked: list[Shot]) -> list[Image]:
+        """As `generate` does, from rows that are known."""
+        images: list[Image] = []
+        options = {**DEFAULTS, "num_inference_steps": STEPS}
+        with torch.no_grad():
+            for i in range(0, len(asked), BATCH):
+                part = asked[i : i + BATCH]
+                images += self.model.pipeline(
+                    prompt_embeds=self.rows([shot.prompt for shot in part]),
+                    generator=[torch.Generator().manual_seed(shot.seed) for shot in part],
+                    **options,
+                ).images
+        return images
+
+    def __call__(self, cell: Cell) -> None:
+        target = self.out / f"{cell.key}.json"
+        if target.exists():
+            return
+        asked, folder = list(shots(cell)), self.out / cell.key
+        facts: dict[str, Any] = {}
+        if cell.count:
+            start = time.perf_counter()
+            edit = ce.solve(self.model, METHODS[cell.method](cell))
+            facts = {"seconds": time.perf_counter() - start, "predicted": dict(edit.predicted)}
+            edit.save(self.out / f"{cell.key}.part")
+            facts["bytes"] = (self.out / f"{cell.key}.part").stat().st_size
+            (self.out / f"{cell.key}.part").unlink()
+            facts["left"] = self.left(cell, edit)
+            with edit.applied(self.model):
+                images = self.paint(asked)
+        else:
+            images = self.paint(asked)
+        folder.mkdir(exist_ok=True)
+        for shot, image in zip(asked, images, strict=True):
+            image.save(folder / name_of(shot))
+        before = [Pictures.open(self.out / f"{cell.kind}-0-original" / name_of(shot)) for shot in asked]
+        answers = [v.style if cell.kind == "style" else v.concept for v in self.judge(images)]
+        rows = [
+            vars(shot) | {"named": named, "distance": distance(image, old)}
+            for shot, named, image, old in zip(asked, answers, images, before, strict=True)
+        ]
+        part = target.with_suffix(".part")
+        part.write_text(json.dumps({"cell": vars(cell), **facts, "rows": rows}))
+        part.replace(target)
+        print(f"{cell.key}: {len(images)} pictures, {facts}", flush=True)
+
+    @torch.no_grad()
+    def left(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
+        """Share of the way to the goal that is left, root mean square: at the last token, and at the rows after it."""
+        names = erased(cell)
+        wording, goal = ("a {}", "") if cell.kind == "concept" else ("a picture by {}", "a picture by Noto")
+        encoded = self.model.encode([*(wording.format(name) for name in names), goal])["text"]
+        reader = self.model.pipeline.transformer.cap_embedder[1]
+        before = reader(encoded.rows)
+        with edit.applied(self.model):
+            after = reader(encoded.rows)
+        assert encoded.suffix is not None
+        end, far, near = int(encoded.eos[-1]), torch.zeros(2), torch.zeros(2)
+        for i in range(len(names)):
+            own = int(encoded.eos[i])
+            pairs = [(own - 1, max(0, end - 1))] + [(own + n, end + n) for n in range(int(encoded.suffix[i]))]
+            for at, to in pairs:
+                place = int(at >= own)
+                far[place] += (before[i, at] - before[-1, to]).square().sum()
+                near[place] += (after[i, at] - before[-1, to]).square().sum()
+        shares = (near / far).sqrt().tolist()
+        return {"last token": shares[0], "after it": shares[1]}
+
+
+def name_of(shot: Shot) -> str:
+    """A picture's file."""
+    return f"{shot.prompt.replace(' ', '_') or 'empty'}__{shot.seed}.png"
+
+
+HEAD = ("erased", "method", "erased ↓", "unseen wording ↓", "kept ↑", "H ↑ (95 %)", "distance ↓", "empty ↓")
+MORE = ("left: last token", "left: rows after it", "solve, s", "kB")
+
+
+def table(results: list[Result]) -> str:
+    """One row a cell."""
+    lines = [f"| {' | '.join((*HEAD, *MORE))} |", "|" + "---|" * (len(HEAD) + len(MORE))]
+    for r in results:
+        low, high = numpy.quantile(r.draws(), (0.025, 0.975))
+        own = (
+            f"{r.count}", r.name, f"{r.erased('trained', r.gone):.3f}", f"{r.erased('unseen', r.gone):.3f}",
+            f"{r.accuracy(r.kept):.3f}", f"{r.harmonic(r.gone, r.kept):.3f} ({low:.3f} to {high:.3f})",
+            f"{r.distance():.3f}", f"{r.empty():.4f}", f"{r.facts['left']['last token']:.2f}",
+            f"{r.facts['left']['after it']:.2f}", f"{r.facts['seconds']:.1f}", f"{r.facts['bytes'] / 1000:.0f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(own)} |")
+    return "\n".join(lines)
+
+
+def strips(out: Path, path: Path) -> None:
+    """Twelve concepts erased: a row of pictures for the original and each method, eight erased and eight kept."""
+    gone = erased(Cell("concept", "", 12))
+    kept = [concept.name for concept in CONCEPTS if concept.name not in gone]
+    asked = [f"a {name}" for name in (*gone[:8], *kept[:8])]
+    rows = ["concept-0-original", *(f"concept-12-{method}" for method in METHODS)]
+    images = [
+        Pictures.open(out / row / f"{prompt.replace(' ', '_')}__{SEEDS[0]}.png") for row in rows for prompt in asked
+    ]
+    sheet(images, len(asked), path)
+
+
+def report(out: Path) -> str:
+    """The page from what was painted."""
+    parts = []
+    for kind in SIZES:
+        original = json.loads((out / f"{kind}-0-original.json").read_text())
+        named = [r["named"] == r["wanted"] for r in original["rows"] if r["wanted"]]
+        found = [json.loads((out / f"{c.key}.json").read_text()) for c in cells() if c.kind == kind and c.count]
+        results = [Result(cell, original, {}) for cell in found]
+        parts += [f"Erased {kind}s; the judge names {sum(named)} of the original's {len(named)} pictures right:\n"]
+        parts += [table(results), ""]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("paint", "table"))
+    parser.add_argument("--out", type=Path, default=Path("out/flow"))
+    parser.add_argument("--shard", default="1/1", help="i/n: this process's share of the edits")
+    parser.add_argument("--only", default="", help="only cells whose name holds this")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.verb == "table":
+        text = report(args.out)
+        args.out.with_suffix(".md").write_text(text)
+        strips(args.out, args.out.with_suffix(".png"))
+        print(text)
+        return
+    index, count = map(int, args.shard.split("/"))
+    painter, first = Painter(args.out), cells()[: len(SIZES)]
+    for cell in first if index == 1 else ():
+        painter(cell)
+    while not all((args.out / f"{cell.key}.json").exists() for cell in first):
+        time.sleep(2)
+    rest = [cell for cell in cells()[len(SIZES) :] if args.only in cell.key]
+    for cell in rest[index - 1 :: count]:
+        painter(cell)
+
+
+if __name__ == "__main__":
+    main()
