@@ -179,7 +179,9 @@ def traced(lm: LanguageModel, fact: Fact) -> Map:
     large, window = tokens * lm.layers > _LARGE, 1 if lm.layers <= _SHALLOW else None
     found = ce.trace(lm, own, window=window, exact=_EXACT if large else None, samples=_FEWER if large else _SAMPLES)
     chosen = found.layers(1)
-    effects = {kind: [[round(v, 4) for v in row] for row in table.tolist()] for kind, table in found.effects.items()}
+    effects: dict[str, Any] = {
+        str(kind): [[round(v, 4) for v in row] for row in table.tolist()] for kind, table in found.effects.items()
+    }
     held = [[[(word, round(p, 4)) for word, p in cell] for cell in row] for row in lens(lm, fact.asked)]
     back, lost = float(found.row("last subject", "mlp")[chosen[0]]), found.clean - found.corrupted
     why = (
