@@ -1,13 +1,12 @@
 """Erasing from a Z-Image whose prompts a language model reads: UCE's two token rules, guarded and gated, on pictures.
 
     python benchmarks/flow.py paint --out out/flow    # resumable; --shard 1/2
+    python benchmarks/flow.py rows --out out/flow     # which rows move, and what the diagnosis foretells
     python benchmarks/flow.py table --out out/flow    # the page, its plot and its pictures
 
 The embedded `demo-flow`, and the concepts, wordings, seeds and figures of `erase_quality.py`; all methods are told the
 same: edits in the same wordings towards the same guide, everything else preserved, but in the row that says otherwise.
-Rows of prompts are computed once and shared by all edits, which change what is read from them only. "Left" needs no
-picture: of the way from a concept's row to its goal, as the reader gives both, the share that is left after the edit;
-at the concept's last token, and at the rows of the chat template after it, which have heard of the concept too.
+Rows of prompts are computed once and shared by all edits, which change what is read from them only.
 """
 
 from __future__ import annotations
@@ -113,7 +112,6 @@ class Painter:
             edit.save(self.out / f"{cell.key}.part")
             facts["bytes"] = (self.out / f"{cell.key}.part").stat().st_size
             (self.out / f"{cell.key}.part").unlink()
-            facts["left"] = self.left(cell, edit)
             with edit.applied(self.model):
                 images = self.paint(asked)
         else:
@@ -133,26 +131,35 @@ class Painter:
         print(f"{cell.key}: {len(images)} pictures, {facts}", flush=True)
 
     @torch.no_grad()
-    def left(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
-        """Share of the way to the goal that is left, root mean square: at the last token, and at the rows after it."""
-        names = erased(cell)
-        wording, goal = ("a {}", "") if cell.kind == "concept" else ("a picture by {}", "a picture by Noto")
-        encoded = self.model.encode([*(wording.format(name) for name in names), goal])["text"]
-        reader = self.model.pipeline.transformer.cap_embedder[1]
-        before = reader(encoded.rows)
-        with edit.applied(self.model):
-            after = reader(encoded.rows)
+    def moved(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
+        """How far the edit moves what the reader makes of "a NAME", of its distance from the mean of all concepts in
+        the same place: of erased and of kept concepts, at the name's last token and at the template's rows after it."""
+        gone = erased(cell)
+        encoded = self.model.encode([f"a {concept.name}" for concept in CONCEPTS])["text"]
         assert encoded.suffix is not None
-        end, far, near = int(encoded.eos[-1]), torch.zeros(2), torch.zeros(2)
-        for i in range(len(names)):
-            own = int(encoded.eos[i])
-            pairs = [(own - 1, max(0, end - 1))] + [(own + n, end + n) for n in range(int(encoded.suffix[i]))]
-            for at, to in pairs:
-                place = int(at >= own)
-                far[place] += (before[i, at] - before[-1, to]).square().sum()
-                near[place] += (after[i, at] - before[-1, to]).square().sum()
-        shares = (near / far).sqrt().tolist()
-        return {"last token": shares[0], "after it": shares[1]}
+        reader, after = self.model.pipeline.transformer.cap_embedder[1], int(encoded.suffix[0])
+        places = [list(range(int(eos) - 1, int(eos) + after)) for eos in encoded.eos]
+        rows = torch.stack([own[at] for own, at in zip(encoded.rows, places, strict=True)])
+        before = reader(rows)
+        with edit.applied(self.model):
+            shift = reader(rows) - before
+        far = (before - before.mean(dim=0)).square().sum(dim=2)
+        own = torch.tensor([concept.name in gone for concept in CONCEPTS])
+        return {
+            f"{who}, {where}": float((shift.square().sum(dim=2)[whose, part].sum() / far[whose, part].sum()).sqrt())
+            for who, whose in (("erased", own), ("kept", ~own))
+            for where, part in (("last token", slice(0, 1)), ("rows after it", slice(1, None)))
+        }
+
+    def rows_of(self, count: int) -> dict[str, dict[str, float]]:
+        """Method -> `moved`, and what `diagnose` says without a picture, with so many concepts erased."""
+        found = {}
+        for method, recipe in METHODS.items():
+            cell = Cell("concept", method, count)
+            edit = ce.solve(self.model, recipe(cell))
+            told = {check.name: check.value for check in ce.diagnose(self.model, edit).checks}
+            found[method] = self.moved(cell, edit) | {name: told[name] for name in FORETOLD if name in told}
+        return found
 
 
 def name_of(shot: Shot) -> str:
@@ -161,7 +168,10 @@ def name_of(shot: Shot) -> str:
 
 
 HEAD = ("erased", "method", "erased ↓", "unseen wording ↓", "kept ↑", "H ↑ (95 %)", "distance ↓", "empty ↓")
-MORE = ("left: last token", "left: rows after it", "solve, s", "kB")
+MORE = ("solve, s", "kB")
+FORETOLD = ("erased concept left", "drift of kept prompts", "drift of plain captions")
+COUNT = 12
+"""Concepts erased where single rows and single pictures are looked at."""
 
 
 def table(results: list[Result]) -> str:
@@ -172,8 +182,7 @@ def table(results: list[Result]) -> str:
         own = (
             f"{r.count}", r.name, f"{r.erased('trained', r.gone):.3f}", f"{r.erased('unseen', r.gone):.3f}",
             f"{r.accuracy(r.kept):.3f}", f"{r.harmonic(r.gone, r.kept):.3f} ({low:.3f} to {high:.3f})",
-            f"{r.distance():.3f}", f"{r.empty():.4f}", f"{r.facts['left']['last token']:.2f}",
-            f"{r.facts['left']['after it']:.2f}", f"{r.facts['seconds']:.1f}", f"{r.facts['bytes'] / 1000:.0f}",
+            f"{r.distance():.3f}", f"{r.empty():.4f}", f"{r.facts['seconds']:.1f}", f"{r.facts['bytes'] / 1000:.0f}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(own)} |")
     return "\n".join(lines)
@@ -181,10 +190,10 @@ def table(results: list[Result]) -> str:
 
 def strips(out: Path, path: Path) -> None:
     """Twelve concepts erased: a row of pictures for the original and each method, eight erased and eight kept."""
-    gone = erased(Cell("concept", "", 12))
+    gone = erased(Cell("concept", "", COUNT))
     kept = [concept.name for concept in CONCEPTS if concept.name not in gone]
     asked = [f"a {name}" for name in (*gone[:8], *kept[:8])]
-    rows = ["concept-0-original", *(f"concept-12-{method}" for method in METHODS)]
+    rows = ["concept-0-original", *(f"concept-{COUNT}-{method}" for method in METHODS)]
     images = [
         Pictures.open(out / row / f"{prompt.replace(' ', '_')}__{SEEDS[0]}.png") for row in rows for prompt in asked
     ]
@@ -201,12 +210,18 @@ def report(out: Path) -> str:
         results = [Result(cell, original, {}) for cell in found]
         parts += [f"Erased {kind}s; the judge names {sum(named)} of the original's {len(named)} pictures right:\n"]
         parts += [table(results), ""]
-    return "\n".join(parts)
+    found = json.loads((out / "rows.json").read_text())
+    names = list(next(iter(found.values())))
+    parts += [f"{COUNT} concepts erased, without a picture:\n", f"| method | {' | '.join(names)} |"]
+    parts += ["|" + "---|" * (len(names) + 1)]
+    for method, own in found.items():
+        parts.append(f"| {method} | {' | '.join(f'{own[n]:.2f}' if n in own else '' for n in names)} |")
+    return "\n".join(parts) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("paint", "table"))
+    parser.add_argument("verb", choices=("paint", "rows", "table"))
     parser.add_argument("--out", type=Path, default=Path("out/flow"))
     parser.add_argument("--shard", default="1/1", help="i/n: this process's share of the edits")
     parser.add_argument("--only", default="", help="only cells whose name holds this")
@@ -217,6 +232,9 @@ def main() -> None:
         args.out.with_suffix(".md").write_text(text)
         strips(args.out, args.out.with_suffix(".png"))
         print(text)
+        return
+    if args.verb == "rows":
+        (args.out / "rows.json").write_text(json.dumps(Painter(args.out).rows_of(COUNT), indent=1))
         return
     index, count = map(int, args.shard.split("/"))
     painter, first = Painter(args.out), cells()[: len(SIZES)]

@@ -229,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--examples", type=int, default=30)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--against", default="shuffled", choices=("shuffled", "bare"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-sums", action="store_true")
     parser.add_argument("--out", type=Path)
@@ -247,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shots=given.shots,
         folder=given.root / "heads",
         progress=True,
+        against=given.against,
     )
     print(heads.table(size(heads)), flush=True)
     heads.save(given.root / "heads.json")

@@ -40,6 +40,10 @@ def heads(
     ),
     exact: Annotated[int, typer.Option("--exact", min=2, help="Heads computed after the screen.")] = 40,
     prompts: Annotated[int, typer.Option("--prompts", min=2, help="Prompts a task, examples shuffled.")] = 20,
+    against: Annotated[
+        Literal["shuffled", "bare"],
+        typer.Option("--against", help="bare: prompts without examples, where answers' words alone tell the task."),
+    ] = "shuffled",
     shots: Shots = 10,
     template: Template = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Heads to list.")] = 10,
@@ -62,7 +66,7 @@ def heads(
     lm = ce.open_language_model(model, device=device)
     found = ce.rank_heads(
         lm, read, method=method, exact=exact, prompts=prompts, shots=shots, folder=folder,
-        progress=not (quiet or as_json),
+        progress=not (quiet or as_json), against=against,
     )  # fmt: skip
     found.save(out)
     if plot is not None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concept_edit.language.model import LanguageModel
 
 _FORMAT = "concept-edit head effects 1"
+Against = Literal["shuffled", "bare"]
 _ROWS = 64
 """Heads that run together."""
 
@@ -77,18 +78,21 @@ def search_tasks(
     seed: int,
     folder: str | os.PathLike[str] | None,
     progress: bool,
+    against: Against = "shuffled",
 ) -> Searched:
     """Means, estimates and effects of each task; `count` heads are computed, the same ones for all; all if None."""
     from tqdm import tqdm
 
-    asked = {"prompts": prompts, "examples": examples, "shots": shots, "seed": seed}
+    asked: dict[str, object] = {"prompts": prompts, "examples": examples, "shots": shots, "seed": seed}
+    if against != "shuffled":
+        asked["against"] = against
     shape, seconds = (lm.layers, lm.heads), 0.0
     first: dict[str, dict[str, Tensor]] = {}
     with tqdm(total=2 * len(tasks), desc="heads", unit="half task", disable=not progress) as bar:
         for task in tasks:
             first[task.name], spent = _kept(
                 _path(lm, folder, task, asked, "estimates"),
-                lambda task=task: _estimates(lm, task, prompts, examples, shots, seed, count is not None),  # type: ignore[misc]
+                lambda task=task: _estimates(lm, task, prompts, examples, shots, seed, count is not None, against),  # type: ignore[misc]
             )
             seconds += spent
             bar.update()
@@ -101,7 +105,9 @@ def search_tasks(
         for task in tasks:
             second, spent = _kept(
                 _path(lm, folder, task, asked | {"heads": heads}, "effects"),
-                lambda task=task: _effects(lm, task, first[task.name]["means"], heads, prompts, shots, seed),  # type: ignore[misc]
+                lambda task=task: _effects(
+                    lm, first[task.name]["means"], heads, empty(task, prompts, shots, seed, against)
+                ),  # type: ignore[misc]
             )
             effects[task.name] = second["effects"]
             seconds += spent
@@ -131,15 +137,22 @@ def _chosen(estimates: Float[Tensor, "tasks layers heads"], count: int) -> Bool[
 
 
 def _estimates(
-    lm: LanguageModel, task: Task, prompts: int, examples: int, shots: int, seed: int, screen: bool
+    lm: LanguageModel, task: Task, prompts: int, examples: int, shots: int, seed: int, screen: bool, against: Against
 ) -> dict[str, Tensor]:
     means = mean_heads(lm, task.prompts(examples, shots=shots, seed=seed))
     if not screen:
         return {"means": means}
     return {
         "means": means,
-        "estimate": torch.stack([_screen(lm, p, means) for p in shuffled(task, prompts, shots, seed)]),
+        "estimate": torch.stack([_screen(lm, p, means) for p in empty(task, prompts, shots, seed, against)]),
     }
+
+
+def empty(task: Task, prompts: int, shots: int, seed: int, against: Against) -> list[Prompt]:
+    """Prompts that do not show the rule: with shuffled examples, or with none."""
+    if against == "shuffled":
+        return shuffled(task, prompts, shots, seed)
+    return task.prompts(prompts, shots=0, seed=seed + 1)
 
 
 def shuffled(task: Task, prompts: int, shots: int, seed: int) -> list[Prompt]:
@@ -166,14 +179,11 @@ def _screen(
 
 def _effects(
     lm: LanguageModel,
-    task: Task,
     means: Float[Tensor, "layers heads d_head"],
     heads: Sequence[tuple[int, int]],
-    prompts: int,
-    shots: int,
-    seed: int,
+    prompts: Sequence[Prompt],
 ) -> dict[str, Tensor]:
-    found = [head_effects(lm, prompt, means, heads) for prompt in shuffled(task, prompts, shots, seed)]
+    found = [head_effects(lm, prompt, means, heads) for prompt in prompts]
     return {"effects": torch.stack(found)}
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from concept_edit.files import replace_file
 from concept_edit.language.tasks import Task
 from concept_edit.reading.plain import object_of, one_sentence
-from concept_edit.search.head_effects import Searched, search_tasks
+from concept_edit.search.head_effects import Against, Searched, search_tasks
 
 if TYPE_CHECKING:
     from concept_edit.language.model import LanguageModel
@@ -172,6 +172,7 @@ def rank_heads(
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    against: Against = "shuffled",
 ) -> Heads:
     """Rank heads by their mean causal effect on one task, or on several.
 
@@ -182,6 +183,8 @@ def rank_heads(
         shots: Examples in a prompt.
         folder: What is done is kept there, and a run started again goes on from it.
         progress: Show a bar on stderr.
+        against: Prompts on which the effect is measured: "shuffled" has examples with outputs of other pairs, as
+            published; "bare" has none, for tasks that the words of their answers give away however they are shuffled.
 
     Raises:
         ValueError: no task, two of one name, too few pairs, or heads that nothing depends on.
@@ -192,8 +195,10 @@ def rank_heads(
         raise ValueError(f"give one task or more, each with a name of its own; got {names}")
     if method not in ("screened", "exact"):
         raise ValueError(f"method is {method!r}; it is 'screened' or 'exact'")
+    if against not in ("shuffled", "bare"):
+        raise ValueError(f"against is {against!r}; it is 'shuffled' or 'bare'")
     count = None if method == "exact" else exact
-    found = search_tasks(lm, listed, count, prompts, examples, shots, seed, folder, progress)
+    found = search_tasks(lm, listed, count, prompts, examples, shots, seed, folder, progress, against)
     return _ranking(lm.name, listed, found, prompts)
 
 

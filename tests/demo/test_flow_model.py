@@ -50,6 +50,7 @@ def test_what_ships_is_whole_and_small() -> None:
 
 def test_the_card_was_measured_on_pictures() -> None:
     told = json.loads((flow.WEIGHTS / "figures.json").read_text())["generated"]
+    assert told["concept"]["share"] >= 0.95
     assert told["style"]["share"] >= 0.95
     assert f"{100 * told['concept']['share']:.1f} %" in (flow.WEIGHTS / "README.md").read_text()
 

