@@ -7,6 +7,7 @@ import gradio as gr
 CSS = """
 .gradio-container {max-width: 1400px !important; width: 100% !important; margin: 0 auto !important;}
 .gradio-container main, .gradio-container main > .wrap, .gradio-container .tabs {width: 100% !important;}
+.dark {--color-accent: #a5b4fc;}
 #head {align-items: flex-end; gap: 1rem; padding: .4rem .2rem 0;}
 #head h1 {font-size: 1.55rem; margin: 0; letter-spacing: -.02em;}
 #head p {margin: .1rem 0 0; color: var(--body-text-color);}
@@ -32,7 +33,8 @@ CSS = """
 .slim {min-width: 0 !important;}
 .calm {background: none !important; border: 1px solid var(--border-color-primary) !important;
   color: var(--body-text-color) !important;}
-.bottom {align-items: flex-end !important;} .wrap {flex-wrap: wrap !important;}
+.bottom {align-items: flex-end !important;} .wrapping {flex-wrap: wrap !important;}
+@media (max-width: 640px) {.wrapping > * {flex-basis: 100% !important; min-width: 0 !important;}}
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
 .prose table {width: 100%; font-size: .92rem; border: 0 !important;}
@@ -97,6 +99,14 @@ def theme() -> gr.themes.Base:
         button_large_padding="*spacing_sm *spacing_lg",
         block_label_background_fill="*background_fill_secondary",
         block_border_width="1px",
+        # Contrast of 4.5 : 1 and more: help, labels and placeholders are read too.
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        color_accent="*primary_600",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )
