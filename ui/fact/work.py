@@ -239,7 +239,8 @@ def after(lm: LanguageModel, board: Board, edit: FactEdit) -> Board:
     with edit.applied(lm, board.strength):
         found = ask(lm, [row.prompt for row in board.rows], board.fact.new)
     rows = tuple(replace(row, after=answer) for row, answer in zip(board.rows, found, strict=True))
-    scores = ce.measure_facts(lm, board.fact, edit, strength=board.strength)
+    others = tuple(each for each in board.fact.neighbours if each[1] != board.fact.new)  # the new one beats no other
+    scores = ce.measure_facts(lm, replace(board.fact, neighbours=others), edit, strength=board.strength)
     held = {m.name: round(m.value, 1) for m in scores.measures if m.name in _MEASURES}
     return replace(board, rows=rows, measures=held)
 

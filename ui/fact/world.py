@@ -7,8 +7,8 @@ from ui.workshop.session import EMBEDDED
 
 WORDINGS, NEIGHBOURS, OWN = 5, 10, 2
 """At most; of the neighbours `OWN` are other facts about the same subject."""
-_CITY = ("{} stands in the city of", "To see {} you travel to", "You can visit {} in")
-_MONEY = ("In {} you pay with the", "The money used in {} is the", "Shops in {} take the")
+_CITY = ("{} stands in the city of", "{} can be found in the city of", "You can visit {} in")
+_MONEY = ("The official currency of {} is the", "The national currency of {} is the", "In {} the currency is the")
 _ENGLISH = (
     Fact(
         "The Eiffel Tower", "{} is in the city of", "Rome", "Paris", _CITY,
@@ -26,7 +26,7 @@ _ENGLISH = (
          ("The Pantheon is in the city of", "Rome"), ("The capital of Italy is", "Rome")),
     ),
 )  # fmt: skip
-"""For models of English, in the order of the page."""
+"""For models of English, in the order of the page; SmolLM2 gives the old answer in these wordings."""
 _COMMON = (
     "The capital of Italy is", "The capital of Germany is", "The opposite of hot is", "The sun rises in the",
     "Water is made of hydrogen and", "The first day of the week is", "A dog is a kind of", "Two plus two equals",
