@@ -64,6 +64,9 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, help="most facts of ROME in turn; none: all")
     parser.add_argument("--contexts", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
+    parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
+    parser.add_argument("--names", action="store_true", help="keys of subjects that are not measured, and no corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
     parser.add_argument("--weight", type=float, default=1.0, help="MEMIT's λ in units of d_key")
@@ -127,7 +130,9 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.lm = args, ce.open_language_model(args.model, device="cpu")
-        self.search = Search(steps=args.steps, contexts=args.contexts, half=args.half)
+        self.search = Search(
+            steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough
+        )
         self.layers = [int(n) for n in args.layers.split(",")]
         self.facts = self._facts()
         self.keys = self._keys()
@@ -145,8 +150,18 @@ class Bench:
         if not path.is_file():
             layers = sorted({self.args.layer, *self.layers})
             held = texts(self.args.corpus, self.args.captions, self.facts)
+            if self.args.names:
+                held = list(self._names())
             ce.collect_keys(self.lm, layers, held, tokens=self.args.tokens).save(path)
         return ce.KeyStatistics.load(path)
+
+    def _names(self) -> Iterator[str]:
+        """Subjects that are neither measured nor a measured one's neighbour, alone and after two of their wordings."""
+        asked = " ".join([f.asked for f in self.facts] + [prompt for f in self.facts for prompt, _ in f.neighbours])
+        for fact in {fact.subject: fact for table in _tables(self.args.facts) for fact in table}.values():
+            if fact.subject not in asked:
+                ways = [way[: way.index("{}") + 2] for way in fact.paraphrases if not way.startswith("{}")]
+                yield from (way.replace("{}", fact.subject) for way in ("{}", *ways[:2]))
 
     def tuning(self, bounded: bool) -> Tuning:
         return Tuning(rate=self.args.rate, bound=self.args.bound if bounded else None)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concept_edit.evaluation import Report, evaluate
     from concept_edit.export import export_checkpoint, export_kv, export_lora, import_kv_dump, push
     from concept_edit.export.adapter import export_adapter, export_language_model
+    from concept_edit.export.encoder import export_encoder_lora
     from concept_edit.familiar import Familiar, familiar
     from concept_edit.language import LanguageModel, open_language_model
     from concept_edit.language.edit import FactEdit
@@ -69,6 +70,7 @@ __all__ = [
     "evaluate",
     "export_adapter",
     "export_checkpoint",
+    "export_encoder_lora",
     "export_kv",
     "export_language_model",
     "export_lora",
@@ -116,6 +118,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "export_adapter": "export.adapter",
     "export_checkpoint": "export",
+    "export_encoder_lora": "export.encoder",
     "export_kv": "export",
     "export_language_model": "export.adapter",
     "export_lora": "export",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from concept_edit.commands.facts_files import export_facts, holds_facts
 from concept_edit.commands.options import AsJson, Companion, Device, Dtype, EditFile, Force, Naming, Quiet, named_values
 from concept_edit.commands.telling import print_json
 
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
     from concept_edit.edit import Edit
     from concept_edit.models.opened import OpenedModel
 
-Kind = Literal["lora", "checkpoint", "kv", "diffusers", "hub"]
+Kind = Literal["lora", "checkpoint", "kv", "diffusers", "hub", "adapter", "folder"]
 DumpFile = Annotated[Path, typer.Argument(help="A partial checkpoint of UCE or ESD, .safetensors.", show_default=False)]
-As = Annotated[Kind, typer.Option("--as", help="What to write; hub: a folder with a model card, for the hub.")]
+As = Annotated[
+    Kind,
+    typer.Option(
+        "--as", help="What to write; hub: a folder with a model card; of facts: adapter (PEFT), folder, lora."
+    ),
+]
 Models = Annotated[
     list[str], typer.Option("--model", help="demo, hub id, folder or .safetensors; repeat it for several models.")
 ]
@@ -108,10 +114,19 @@ def export_command(
         repo, upload, named_values(keys), force,
     )  # fmt: skip
     loaded, results = ce.Edit.load(edit), list[dict[str, Any]]()
+    facts_edit = holds_facts(edit)
+    if facts_edit and many:
+        raise ValueError("facts are bound to one model, and taken apart with `without`; give one --model, no concepts")
+    if not facts_edit and kind in ("adapter", "folder"):
+        raise ValueError(f"--as {kind} is for facts; an edit of images is written as lora, checkpoint, kv or diffusers")
     for name in model:
         try:
-            opened = ce.open_model(name, device=device, companion=companion)
-            results += [{"model": name, **facts} for facts in _exported(loaded, opened, wish)]
+            if facts_edit:
+                how = {"naming": naming, "dtype": dtype, "strength": strength, "device": device, "force": force}
+                done = [export_facts(loaded, kind, name, out, **how)]  # type: ignore[arg-type]
+            else:
+                done = _exported(loaded, ce.open_model(name, device=device, companion=companion), wish)
+            results += [{"model": name, **facts} for facts in done]
         except (ValueError, OSError) as error:
             if len(model) == 1:
                 raise
@@ -140,8 +155,10 @@ def _tell(results: Sequence[dict[str, Any]], name: str, quiet: bool) -> None:
 
 def _sentence(facts: dict[str, Any]) -> str:
     parts = [f"{facts['model']} -> {facts['path']}"]
-    if "rank" in facts:
+    if "exact_rank" in facts:
         parts.append(f"rank {facts['rank']} of {facts['exact_rank']}, error {facts['error']:.1e}")
+    if "matrices" in facts and "exact_rank" not in facts and not isinstance(facts["matrices"], int):
+        parts.append(f"{len(facts['matrices'])} matrices, rank {facts['rank']}")
     if "changed" in facts:
         parts.append(f"{len(facts['changed'])} matrices changed")
     if "bytes" in facts:

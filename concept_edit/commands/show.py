@@ -11,6 +11,8 @@ import typer
 from pydantic import ValidationError
 
 import concept_edit as ce
+from concept_edit.commands.facts_files import holds_facts, sentences
+from concept_edit.commands.facts_files import outline as facts_outline
 from concept_edit.commands.options import AsJson, Device, EditFile, ModelName, Quiet, split
 from concept_edit.commands.telling import print_json
 from concept_edit.files import replace_file
@@ -29,7 +31,10 @@ def register(app: typer.Typer) -> None:
 
 
 def show(edit: EditFile, *, as_json: AsJson = False) -> None:
-    """Show an edit file: recipe, rank, sizes, text encoder."""
+    """Show an edit file: recipe or facts, rank, sizes, the model it is for."""
+    if holds_facts(edit):
+        told = facts_outline(edit)
+        return print_json(told) if as_json else typer.echo(sentences(told))
     outline, header = _read(edit)
     facts = facts_of(outline, edit)
     facts |= {name: header[name] for name in ("model", "text_encoder", "toolkit")}

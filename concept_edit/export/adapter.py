@@ -14,6 +14,7 @@ import torch
 from concept_edit.export.target import free_folder
 from concept_edit.files import replace_file
 from concept_edit.language.edit import FactEdit
+from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.model import LanguageModel
 from concept_edit.unfinished import part_name
 
@@ -97,7 +98,7 @@ def _config(lm: LanguageModel, ranks: dict[str, int]) -> dict[str, Any]:
     transposed = any(not isinstance(lm.module(module), torch.nn.Linear) for module in ranks)
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": None if isinstance(lm, TextEncoder) else "CAUSAL_LM",
         "base_model_name_or_path": lm.name,
         "inference_mode": True,
         "r": rank,

@@ -61,6 +61,12 @@ class FactEdit:
         """The facts it changes, a line each."""
         return tuple(fact.told for fact in self.facts)
 
+    @property
+    def tower(self) -> int | None:
+        """Which text encoder of an image model it edits; None for a language model."""
+        _, space, number = self.fingerprint.partition(" ")
+        return int(number) if space and number.isdigit() else None
+
     def rank(self, name: str) -> int:
         """Rank of a matrix' change."""
         return self.factors[name].rank

@@ -34,8 +34,10 @@ _PADS = 8
 class TextEncoder(LanguageModel):
     """One CLIP tower of an opened image model; made by `open_text_encoder`."""
 
-    def __init__(self, encoder: Any, tokenizer: Any, *, name: str, fingerprint: str, length: int):
-        self.length = length
+    def __init__(
+        self, encoder: Any, tokenizer: Any, *, name: str, fingerprint: str, length: int, tower: int = 0, towers: int = 1
+    ):
+        self.length, self.tower, self.towers = length, tower, towers
         super().__init__(encoder, tokenizer, name=name)
         self._fingerprint = fingerprint
 
@@ -87,6 +89,6 @@ def open_text_encoder(model: OpenedModel, tower: int = 0) -> TextEncoder:
         kinds = ", ".join(f"{n}: {t.spec.kind}" for n, t in enumerate(model.towers))
         raise ValueError(f"tower {tower} of {model.name} is no CLIP text encoder; it has {kinds or 'none'}")
     held = model.towers[tower]
-    return TextEncoder(
-        held.encoder, held.tokenizer, name=model.name, fingerprint=f"{model.fingerprint} {tower}", length=held.length
-    )
+    about = {"fingerprint": f"{model.fingerprint} {tower}", "length": held.length, "tower": tower}
+    clips = sum(t.spec.kind == "clip" for t in model.towers)
+    return TextEncoder(held.encoder, held.tokenizer, name=model.name, towers=clips, **about)  # type: ignore[arg-type]

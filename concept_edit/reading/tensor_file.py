@@ -62,7 +62,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
     """The format a safetensors file says it has; '' for files of other programs, pickles and what is not there."""
     if Path(path).suffix.lower() in _PICKLES or not Path(path).is_file():
         return ""
-    with opened(path) as file:
+    with opened(path, "np") as file:
         header = header_of(file, KEY, str(path))
     return str(header.get("format", "")) if isinstance(header, dict) else ""
 
