@@ -150,14 +150,14 @@ def squares(folder: Path | None) -> dict[str, dict[str, Task]]:
     return {name: list_tasks(pairs, count=120) for name, pairs in maps.items()}
 
 
-def lists(lm: ce.LanguageModel, folder: Path | None, heads: ce.Heads, count: int, shots: int) -> dict[str, Any]:
-    """Arithmetic on lists of three words."""
-    found = {}
+def lists(lm: ce.LanguageModel, folder: Path | None, heads: ce.Heads, count: int) -> dict[str, Any]:
+    """Arithmetic on lists of three words; few examples and prompts, since lists are long."""
+    found, shots = {}, 6
     for name, tasks in squares(folder).items():
         search = tasks["last map"].split(held_out=0.4)[0]
-        own = ce.function_vector(lm, search, heads.top(size(heads)), prompts=20, shots=shots)
+        own = ce.function_vector(lm, search, heads.top(size(heads)), prompts=12, shots=shots)
         layer, strength = sweep(lm, own, search, layers=swept(lm), strengths=STRENGTHS, count=20).best
-        corners = arithmetic(lm, tasks, heads.top(size(heads)), layer, strength, count=count, shots=shots)
+        corners = arithmetic(lm, tasks, heads.top(size(heads)), layer, strength, count=count, shots=shots, prompts=12)
         found[name] = f"Layer {layer}, strength {strength:g}.\n\n{report(corners)}"
     return found
 
@@ -252,11 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = partial(one_task, lm, made, held, heads, given.count, given.examples, given.shots)
         parts[name] = kept(given.root / f"{name}.json", work)
         print(f"\n{name}\n{trial_of(name, parts[name]).table()}", flush=True)
-    sums = (
-        {}
-        if given.no_sums
-        else kept(given.root / "sums.json", lambda: lists(lm, given.data, heads, given.count, given.shots))
-    )
+    sums = {} if given.no_sums else kept(given.root / "sums.json", lambda: lists(lm, given.data, heads, given.count))
     if given.out:
         replace_file(given.out, page(lm, heads, parts, sums, heads.seconds).encode())
         heads.plot(given.out.with_suffix(".png"))
