@@ -197,10 +197,11 @@ def page(lm: ce.LanguageModel, heads: ce.Heads, parts: dict[str, Any], sums: dic
     for name, trial in trials.items():
         cells = [shown(trial.share(shots, "plain"))] + [shown(trial.share("zero-shot", each)) for each in who]
         lines.append(f"| {name} | {' | '.join(cells)} | {parts[name]['heads']}, {trial.layer}, {trial.strength:g} |")
-    lines += ["", "The same with wrong examples (shuffled labels), other templates, and whole words.", ""]
-    for name, trial in trials.items():
-        lines += [f"### {name}", "", trial.table(), ""]
-    lines += ["## Sums on lists of three words", ""]
+    if len(trials) <= 8:
+        lines += ["", "The same with wrong examples (shuffled labels), other templates, and whole words.", ""]
+        for name, trial in trials.items():
+            lines += [f"### {name}", "", trial.table(), ""]
+    lines += ["## Sums on lists of three words", ""] if sums else [""]
     for name, text in sums.items():
         if name != "seconds":
             lines += [f"### {name}", "", text, ""]
