@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -149,7 +150,7 @@ def reached(encoder: TextEncoder, case: Case, roles: Roles, layer: int, strength
     return 1 - float((now - end).square().sum() / (start - end).square().sum())
 
 
-def choose(encoder: TextEncoder, case: Case) -> tuple[Roles, dict[str, object]]:
+def choose(encoder: TextEncoder, case: Case) -> tuple[Roles, dict[str, Any]]:
     """Heads one by one, then their number, layer and strength by the distance alone."""
     means = differences(encoder, case)
     grid = [(layer, head) for layer in range(encoder.layers) for head in range(encoder.heads)]
@@ -192,17 +193,17 @@ def counted(model: OpenedModel, case: Case, others: Sequence[str], count: int) -
     }
 
 
-def measured(case: Case, root: Path, count: int) -> dict[str, object]:
+def measured(case: Case, root: Path, count: int) -> dict[str, Any]:
     """One case under every condition; what was counted is read."""
     model = ce.open_model("demo", device="cpu")
     encoder = open_text_encoder(model)
     roles, told = choose(encoder, case)
     chance, edit = random_like(roles), ce.solve(model, case.recipe())
-    layer, base = int(str(told["layer"])), float(str(told["strength"]))
+    layer, base = told["layer"], told["strength"]
     ways: dict[str, Callable[[], AbstractContextManager[object]]] = {"as it is": nullcontext}
     for times in (1.0, 2.0):
         ways[f"vector x {times:g}"] = lambda times=times: added(encoder, roles, layer, times * base)
-        ways[f"Steer, strength {times:g}"] = lambda times=times: edit.applied(model, times)
+        ways[f"Steer x {times:g}"] = lambda times=times: edit.applied(model, times)
     ways["random vector x 1"] = lambda: added(encoder, chance, layer, base)
     if case.name == "presentation":
         others = [c.name for c in OBJECTS[::3]] + list(case.searched) * 2
@@ -215,16 +216,15 @@ def measured(case: Case, root: Path, count: int) -> dict[str, object]:
             if not path.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace_file(path, json.dumps(counted(model, case, others, count)).encode())
-            columns.append(paint(model, case.measured[:4], SEED))
+            columns.append([p.resize((128, 128)) for p in paint(model, case.measured[:4], SEED)])
         found[name] = json.loads(path.read_text())
         print(case.name, name, found[name], flush=True)
-    write_strip(root / f"{case.name}.png", columns, list(ways), {"case": case.name})
-    return {"told": told, "found": found}
+    return {"told": told, "found": found, "columns": columns}
 
 
-def table(case: Case, part: Mapping[str, object]) -> str:
+def table(case: Case, part: Mapping[str, Any]) -> str:
     """Markdown of one case."""
-    told, found = dict(part["told"]), dict(part["found"])  # type: ignore[call-overload]
+    told, found = part["told"], part["found"]
     best = ", ".join(f"({layer}, {head}) {gone:+.2f}" for layer, head, gone in told["heads"][:4])
     lines = [
         f"## {case.name}: {case.ends[0]} less {case.ends[1]}",
@@ -254,9 +254,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tables = [table(case, measured(case, given.root, given.count)) for case in cases()]
+    parts = {case: measured(case, given.root, given.count) for case in cases()}
     if given.out:
+        tables = [table(case, part) for case, part in parts.items()]
         replace_file(given.out, "\n\n".join(["# Vectors in the text encoder", *tables, ""]).encode())
+        shown = [part["columns"] for part in parts.values()]
+        columns = [[picture for part in rows for picture in part] for rows in zip(*shown, strict=True)]
+        write_strip(given.out.with_suffix(".png"), columns, list(next(iter(parts.values()))["found"]), {})
 
 
 if __name__ == "__main__":

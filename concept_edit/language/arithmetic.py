@@ -55,11 +55,13 @@ def arithmetic(
     count: int = 50,
     shots: int = 10,
     seed: int = 0,
+    prompts: int = 40,
 ) -> list[Corner]:
     """Try all four corners of {first, last} x {copy, map}, zero-shot, on lists the vectors were not made of.
 
     Args:
         tasks: As `list_tasks` makes them.
+        prompts: With examples, that each vector is made of.
 
     Raises:
         ValueError: a corner is missing.
@@ -68,7 +70,10 @@ def arithmetic(
     if missing:
         raise ValueError(f"arithmetic needs the tasks {', '.join(SQUARE)}; {', '.join(missing)} is missing")
     halves = {name: tasks[name].split(held_out=0.4, seed=seed) for name in SQUARE}
-    vectors = {n: function_vector(lm, made, heads, shots=shots, seed=seed) for n, (made, _) in halves.items()}
+    vectors = {
+        name: function_vector(lm, made, heads, prompts=prompts, shots=shots, seed=seed)
+        for name, (made, _) in halves.items()
+    }
     return [_corner(lm, name, halves[name][1], vectors, layer, strength, count, seed) for name in SQUARE]
 
 

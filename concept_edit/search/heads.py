@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "concept-edit heads 1"
 _RESAMPLES = 1000
+_NAMED = 2
+"""Tasks that a plot's title has room for."""
 
 
 class Head(NamedTuple):
@@ -132,7 +134,8 @@ class Heads:
         from concept_edit.search.plots import plot_squares
 
         table = self.effects if task is None else self.per_task[task]
-        title = f"{self.model}: what each head carries of {task or ', '.join(self.tasks)}"
+        names = ", ".join(self.tasks) if len(self.tasks) <= _NAMED else f"{len(self.tasks)} tasks"
+        title = f"{self.model}: what each head carries of {task or names}"
         plot_squares(table.numpy(), path, title=title, marked=self.top(min(marked, int(self.exact.sum())), task=task))
 
     def save(self, path: str | os.PathLike[str]) -> None:

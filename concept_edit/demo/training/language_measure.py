@@ -105,13 +105,13 @@ def measure_tasks(speaker: Speaker) -> Figures:
     for skill in tasks.skills():
         row: Figures = {"control": skill.control}
         for name, shots, held_out in (("shown", SHOTS, False), ("held_out", SHOTS, True), ("bare", 0, False)):
-            asked = few_shot(skill, "qa", shots, held_out=held_out)
+            asked = few_shot(skill, "qa", shots, held_out=held_out, most=20)
             if asked:
                 row[name] = share(speaker.right(asked))
         figures[skill.name] = row
     plain = [skill for skill in tasks.skills() if not skill.control]
     templates = {
-        name: share([hit for s in plain for hit in speaker.right(few_shot(s, name, SHOTS, held_out=False, most=20))])
+        name: share([hit for s in plain for hit in speaker.right(few_shot(s, name, SHOTS, held_out=False, most=6))])
         for name in tasks.TEMPLATES
     }
     return {"skills": figures, "templates": templates}
