@@ -37,8 +37,8 @@ _CSS = """
 .tools {display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-bottom: .5rem; font-size: .9rem;}
 .tools label {display: flex; gap: .5rem; align-items: center; flex: 1;}
 .tools input {flex: 1; accent-color: var(--color-accent);}
-.tools button {min-height: 36px; border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); padding: .25rem .7rem;
-  color: var(--body-text-color); background: none; cursor: pointer;}
+.tools button {min-height: 36px; border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
+  padding: .25rem .7rem; color: var(--body-text-color); background: none; cursor: pointer;}
 .tools button[aria-pressed="true"] {background: #4f46e5; border-color: #4f46e5; color: #fff;}
 .stage {position: relative; width: 100%; max-width: 560px; aspect-ratio: 1; margin: 0 auto; overflow: hidden;
   border-radius: var(--radius-lg);}
