@@ -2,9 +2,11 @@
 
 python benchmarks/ui_time.py
 
-Server and browser are warm: each has shown the page before. "Shown" is the time from navigation until the first tab's
-main button has a place on the screen, "answers" until a click on it, made at once, has its answer from the server.
-The same is measured for a Gradio page with one button, which is what Gradio itself costs on this machine.
+Server and browser are warm: each has shown the page before. "Shown" is the time from navigation until the first card
+(of a plain page: the button) has a place on the screen, "answers" until a click on it, made at once, has its answer:
+the card's main button on the screen. The same is measured for a Gradio page with one button, which is what Gradio itself
+costs on this machine. Two errands are walked by mouse, with their clicks counted: a style out and its LoRA on disk, a
+lamp off.
 """
 
 from __future__ import annotations
@@ -45,9 +47,12 @@ page.block_thread()
 """]  # fmt: skip
 _WATCH = """
 const id = setInterval(() => {
-  const button = document.querySelector('#solve');
+  const button = document.querySelector('#solve, #home a');
   if (button && button.getBoundingClientRect().width > 0) { window.shownAt = performance.now(); clearInterval(id); }
 }, 5);
+"""
+_ANSWERED = """
+document.querySelector('#note')?.innerText.trim() || document.querySelector('#style-run')?.getBoundingClientRect().width
 """
 
 
@@ -150,8 +155,8 @@ def _visit(page: Any, url: str) -> tuple[float, float, float]:
     before = browsers()
     page.goto(url, wait_until="commit")
     page.wait_for_function("window.shownAt")
-    page.locator("#solve").click()
-    page.wait_for_function("document.querySelector('#note')?.innerText.trim()")
+    page.locator("#solve, #home a").first.click()
+    page.wait_for_function(_ANSWERED)
     times = page.evaluate("[window.shownAt / 1000, performance.now() / 1000]")
     spent = browsers() - before
     page.wait_for_timeout(700)
@@ -174,6 +179,64 @@ def solves(url: str, server: subprocess.Popen[str], times: int) -> None:
     client.close()
 
 
+def errands(url: str, times: int) -> None:
+    """From the home page to the result, by mouse."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        print("errands: not measured, there is no Chromium here")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        for name, walk in (("a style out, its LoRA on disk", _style), ("a lamp off", _lamp)):
+            runs = []
+            for turn in range(times):
+                page = browser.new_context(accept_downloads=True).new_page()
+                page.goto(url)
+                page.locator("#home a").first.wait_for()
+                runs.append(walk(page, turn + 2))
+                stops = page.evaluate("document.querySelectorAll('button:not([disabled]), input, textarea, a').length")
+                page.context.close()
+            for part in runs[0]:
+                if part != "clicks":
+                    told(f"{name}: {part}", [run[part] for run in runs])
+            print(f"{name}: {runs[0]['clicks']:.0f} clicks; {stops} controls on the whole page", flush=True)
+        browser.close()
+
+
+def _style(page: Any, seed: int) -> dict[str, float]:
+    """Card, button, LoRA. The seed is another each time, so that nothing is remembered."""
+    page.locator("#home a[data-do=style]").click()
+    page.locator("#style-seed input").fill(str(seed), force=True)
+    old = page.locator("#style-pairs .after img").first.get_attribute("src")
+    start = time.perf_counter()
+    page.locator("#style-run").click()
+    page.wait_for_function(_OTHER, arg=["#style-pairs .after img:not(.over)", old])
+    first = time.perf_counter() - start
+    page.locator("#style-make-lora:not([disabled])").wait_for()
+    verdict = time.perf_counter() - start
+    with page.expect_download():
+        page.locator("#style-make-lora").click()
+    return {"first AFTER": first, "all painted and judged": verdict, "file": time.perf_counter() - start, "clicks": 3}
+
+
+def _lamp(page: Any, seed: int) -> dict[str, float]:
+    """Card, button."""
+    page.locator("#home a[data-do=lamp]").click()
+    page.locator("#lamp-run").wait_for()
+    start = time.perf_counter()
+    page.locator("#lamp-run").click()
+    page.locator("#lamp-others:not([disabled])").wait_for()
+    return {"off, with its verdict": time.perf_counter() - start, "clicks": 2}
+
+
+_OTHER = """([where, old]) => {
+  const found = document.querySelector(where);
+  return found && found.getAttribute('src') !== old;
+}"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=5)
@@ -188,6 +251,8 @@ def main() -> None:
                 solves(url, server, options.times)
             answers(name, url, server, options.times)
             shown(name, url, options.times)
+            if command is PAGE:
+                errands(url, min(3, options.times))
 
 
 if __name__ == "__main__":
