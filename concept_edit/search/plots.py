@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -130,14 +131,15 @@ def plot_squares(
     effects: np.ndarray, path: str | os.PathLike[str], *, title: str, marked: Sequence[tuple[int, int]] = ()
 ) -> None:
     """The map of heads: layers x heads, the bluer the more the head does; `marked` heads are framed."""
-    made, (axis,) = figure(1, 1, (max(4.0, 1.8 + 0.23 * effects.shape[0]), 1.7 + 0.23 * effects.shape[1]))
+    width = max(4.0, 1.8 + 0.23 * effects.shape[0])
+    made, (axis,) = figure(1, 1, (width, 1.7 + 0.23 * effects.shape[1]))
     top = max(float(np.nanmax(np.abs(effects))), 1e-9)
     image = axis.imshow(effects.T, cmap="RdBu", vmin=-top, vmax=top, aspect="equal", interpolation="nearest")
     for layer, head in marked:
         axis.add_patch(_frame(layer, head))
     axis.set_xlabel("layer")
     axis.set_ylabel("head")
-    axis.set_title(title, fontsize=10)
+    axis.set_title(fill(title, round(8 * width)), fontsize=10)
     made.colorbar(image, ax=axis, shrink=0.75, pad=0.02, label="probability of the answer gained")
     write_figure(made, path)
 
