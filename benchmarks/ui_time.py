@@ -4,9 +4,9 @@ python benchmarks/ui_time.py
 
 Server and browser are warm: each has shown the page before. "Shown" is the time from navigation until the first card
 (of a plain page: the button) has a place on the screen, "answers" until a click on it, made at once, has its answer:
-the card's main button on the screen. The same is measured for a Gradio page with one button, which is what Gradio itself
-costs on this machine. Two errands are walked by mouse, with their clicks counted: a style out and its LoRA on disk, a
-lamp off.
+the card's main button on the screen. The same is measured for a Gradio page with one button, which is what Gradio
+itself costs on this machine. Two errands are walked by mouse, with their clicks counted: a style out and its LoRA on
+disk, a lamp off.
 """
 
 from __future__ import annotations
