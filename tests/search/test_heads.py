@@ -129,3 +129,15 @@ def test_refusals():
         rank_heads(lm, TASK, method="fast")
     with pytest.raises(ValueError, match="10 examples asked"):
         rank_heads(lm, TASK)
+
+
+def test_heads_are_ranked_on_prompts_without_examples():
+    lm = opened()
+    found = rank_heads(lm, TASK, method="exact", against="bare", **FEW)
+    means = mean_heads(lm, TASK.prompts(FEW["examples"], shots=FEW["shots"]))
+    every = [(layer, head) for layer in range(lm.layers) for head in range(lm.heads)]
+    bare = [head_effects(lm, p, means, every) for p in TASK.prompts(FEW["prompts"], shots=0, seed=1)]
+    assert torch.allclose(found.effects, torch.stack(bare).mean(dim=0))
+    assert not torch.allclose(found.effects, rank_heads(lm, TASK, method="exact", **FEW).effects)
+    with pytest.raises(ValueError, match="'shuffled' or 'bare'"):
+        rank_heads(lm, TASK, against="none", **FEW)
