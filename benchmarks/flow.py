@@ -196,7 +196,7 @@ def table(results: list[Result]) -> str:
 
 
 def strips(out: Path, path: Path) -> None:
-    """Twelve concepts erased: a row of pictures for the original and each method, eight erased and every fourth kept."""
+    """A row of pictures for the original and each method, of eight erased and of every fourth kept concept."""
     gone = erased(Cell("concept", "", COUNT))
     kept = [concept.name for concept in CONCEPTS if concept.name not in gone]
     asked = [f"a {name}" for name in (*gone[:8], *kept[::4])]

@@ -38,8 +38,23 @@ class LampEvents:
         parts.score.click(
             self.neurons, [visit, parts.canvas], [parts.unit_note, parts.neurons], api_name="lamp_neurons", **LANE
         )
+        gr.on(
+            [parts.canvas.change, parts.few.change], self.touched, [visit, parts.canvas, parts.few], parts.verdict,
+            api_visibility="private", trigger_mode="always_last", **LIGHT,
+        )  # fmt: skip
         parts.save.click(self.save, visit, [parts.note, parts.file], api_name="lamp_save", **LIGHT)
         parts.gif.click(self.gif, visit, [parts.note, parts.file], api_name="lamp_gif", **LANE)
+
+    def touched(self, visit: Visit, canvas: str, few: bool) -> Any:
+        """The mark or the wish is another than the verdict's."""
+        mine = light_of(visit)
+        if visit.busy or mine.shown is None:
+            return gr.skip()
+        verdict = mine.shown[1]
+        changed = work.stale(mine, canvas, bool(few))
+        return (
+            verdict.stale("The mark or the wish is another now; press the button again.") if changed else verdict
+        ).html()
 
     def _canvas(self, visit: Visit, told: str, value: Any) -> dict[Any, Any]:
         found: dict[Any, Any] = {self.parts.note: told}

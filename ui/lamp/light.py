@@ -73,6 +73,10 @@ class Light:
     statistics: Statistics | None = None
     switch: styles.UnitEdit | None = None
     """The switch that was solved last."""
+    few: bool = False
+    """Whether it was asked of few units."""
+    shown: tuple[str, Any] | None = None
+    """The mark that the last result was made with, as the canvas holds it, and its verdict."""
     strips: dict[tuple[Any, ...], Picture] = field(default_factory=dict)
     """Pictures along sliders, kept because they are looked at again."""
 

@@ -61,12 +61,20 @@ class Switched:
     def verdict(self) -> Verdict:
         """How dark it is, and what else moved."""
         left, off = self.light[-1], abs(self.light[-1] - self.wall) <= _AS_DARK
+        lit = self.light[0] - self.wall > _AS_DARK
+        way = dict(self.edit.measured).get("reached", 1.0)
         told = (
             f"The marked place went from {self.light[0]:.2f} to {left:.2f}; the wall around it has {self.wall:.2f}. "
             f"The rest of the room moved by {self.moved:.3f} in the mean."
         )
         how = f"Measured on the picture, 0 is black and 1 is white; {len(self.edit.units):,} neurons turned."
-        return Verdict("good" if off else "look", told if off else f"{told} It is not as dark as the wall.", how)
+        if not lit:
+            return Verdict("look", f"{told} It was hardly lit to begin with, so there is little to switch off.", how)
+        if not off:
+            return Verdict("look", f"{told} It is not as dark as the wall.", how)
+        if self.few:
+            told += f" Few neurons came {way:.0%} of the way and change other things too: compare the whole room."
+        return Verdict("look" if self.few else "good", told, how)
 
 
 def solve(workshop: Workshop, visit: Visit, few: bool, tell: Tell) -> Switched:
@@ -91,7 +99,7 @@ def solve(workshop: Workshop, visit: Visit, few: bool, tell: Tell) -> Switched:
     edit = styles.solve_control(
         model, latents(model, light.rooms, seeds), masks, units=FEW if few else None, progress=progress
     )
-    light.switch = edit
+    light.switch, light.few = edit, few
     seed = light.at if light.at in seeds else seeds[0]
     return shown(workshop, light, edit, int(seed or 0), few)
 

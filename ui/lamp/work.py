@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 
 import styles
@@ -44,7 +45,20 @@ def result(workshop: Workshop, light: Light, found: Switched) -> str:
     """The canvas with the room going off."""
     room = enlarged(found.frames[0], SIDE)
     mark = layer(light.masks[found.seed]) if found.seed in light.masks else None
-    return with_result(room, mark, found.frames, found.said)
+    value = with_result(room, mark, found.frames, found.said)
+    light.shown = (json.loads(value)["mark"], found.verdict)
+    return value
+
+
+def stale(light: Light, canvas: str, few: bool) -> bool:
+    """Whether mark or wish are others than those of the result that is shown."""
+    if light.shown is None or not canvas:
+        return False
+    try:
+        mark = json.loads(canvas).get("mark", "")
+    except (ValueError, AttributeError):
+        return False
+    return bool(mark != light.shown[0] or few != light.few)
 
 
 def strip(found: Sequence[tuple[int, Picture, Picture]]) -> str:

@@ -34,7 +34,8 @@ CSS = """
 .calm {background: none !important; border: 1px solid var(--border-color-primary) !important;
   color: var(--body-text-color) !important;}
 .bottom {align-items: flex-end !important;} .wrapping {flex-wrap: wrap !important;}
-@media (max-width: 640px) {.wrapping > * {flex-basis: 100% !important; min-width: 0 !important;}}
+@media (max-width: 640px) {.gradio-container button.lg, .gradio-container button.md, .gradio-container button.sm,
+  .tools button {min-height: 44px;} .wrapping > * {flex-basis: 100% !important; min-width: 0 !important;}}
 #concepts td, #concepts th {font-family: inherit !important;}
 .square {max-width: 430px; margin: 0 auto;}
 .prose table {width: 100%; font-size: .92rem; border: 0 !important;}

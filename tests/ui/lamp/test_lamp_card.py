@@ -96,6 +96,27 @@ def test_few_neurons_are_few(own, marked):
     found = switch.solve(own, marked, True, quiet)
     assert len(found.edit.units) <= switch.FEW
     assert found.light[-1] < found.light[0] - 0.1
+    assert found.verdict.state == "look"
+    assert "of the way" in found.verdict.sentence
+
+
+def test_a_place_that_was_not_lit_is_no_success(own, solved):
+    visit, _ = solved
+    mine = light_of(visit)
+    work.chosen(own, visit, 0)
+    found = switch.shown(own, mine, mine.switch, 0)
+    assert found.verdict.state == "look"
+    assert "hardly lit" in found.verdict.sentence
+
+
+def test_another_mark_or_wish_makes_the_verdict_stale(own, solved):
+    visit, found = solved
+    mine = light_of(visit)
+    value = work.result(own, mine, found)
+    assert not work.stale(mine, value, False)
+    assert work.stale(mine, value, True)
+    assert work.stale(mine, json.dumps({**json.loads(value), "mark": ""}), False)
+    assert not work.stale(mine, "", False)
 
 
 @pytest.mark.parametrize("ask", [switch.save, lambda visit: switch.others(Workshop(), visit, quiet)])
