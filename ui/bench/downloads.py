@@ -12,8 +12,9 @@ import gradio as gr
 from ui.bench.work import bench_of
 from ui.workshop import export
 from ui.workshop.export import KINDS, in_words
-from ui.workshop.parts import LANE, note, says, trouble
-from ui.workshop.session import Visit, Workshop
+from ui.workshop.following import handed
+from ui.workshop.parts import LANE, note
+from ui.workshop.session import News, Visit, Workshop
 
 if TYPE_CHECKING:
     from concept_edit.models.opened import OpenedModel
@@ -70,19 +71,14 @@ def wire(workshop: Workshop, visit: gr.State, card: str, downloads: Downloads) -
 
 def _maker(workshop: Workshop, card: str, kind: str, told: gr.HTML, file: gr.DownloadButton) -> Any:
     def make(visit: Visit) -> Iterator[dict[Any, Any]]:
-        try:
+        def write() -> Iterator[News]:
             version = bench_of(visit, card).versions.current
             if version is None:
                 raise ValueError("there is no edit to export yet; press the main button first")
-            for news in export.write(workshop, visit, kind, version):
-                if not news.done:
-                    yield {told: says(news), file: None}
-                    continue
-                size = in_words(news.value.stat().st_size)
-                yield {told: says(f"{news.value.name} is ready: {size}."), file: str(news.value)}
-                news.value.unlink(missing_ok=True)
-        except Exception as error:
-            yield {told: trouble(error), file: None}
+            return export.write(workshop, visit, kind, version)
+
+        for said, path in handed(write):
+            yield {told: said, file: path}
 
     make.__doc__ = f"Write the {KINDS[kind].label} of what stands on this card. {KINDS[kind].about}"
     return make

@@ -10,6 +10,7 @@ import gradio as gr
 from ui.workshop import export as handlers
 from ui.workshop.card import Shared
 from ui.workshop.export import KINDS, in_words
+from ui.workshop.following import handed
 from ui.workshop.parts import LANE, LIGHT, note, says, trouble
 from ui.workshop.session import Visit, Workshop
 
@@ -69,16 +70,8 @@ def _low(label: str) -> str:
 
 def _maker(workshop: Workshop, kind: str, told: gr.HTML, file: gr.DownloadButton) -> Any:
     def make(visit: Visit) -> Iterator[dict[Any, Any]]:
-        try:
-            for news in handlers.write(workshop, visit, kind):
-                if not news.done:
-                    yield {told: says(news), file: None}
-                    continue
-                size = in_words(news.value.stat().st_size)
-                yield {told: says(f"{news.value.name} is ready: {size}."), file: str(news.value)}
-                news.value.unlink(missing_ok=True)
-        except Exception as error:
-            yield {told: trouble(error), file: None}
+        for said, path in handed(lambda: handlers.write(workshop, visit, kind)):
+            yield {told: said, file: path}
 
     make.__doc__ = f"Write the {KINDS[kind].label} of the edit that holds. {KINDS[kind].about}"
     return make

@@ -16,7 +16,7 @@ from ui.fact.wish import asked_of, wish_of
 from ui.fact.work import desk_of
 from ui.fact.world import examples
 from ui.workshop.card import Shared
-from ui.workshop.export import in_words
+from ui.workshop.following import handed
 from ui.workshop.parts import LANE, LIGHT, says, trouble
 from ui.workshop.session import EMBEDDED, News, Visit
 
@@ -151,17 +151,10 @@ class FactEvents:
         told, file = self.parts.files_note, self.parts.file[kind]
 
         def make(visit: Visit) -> Page:
-            try:
-                for news in files.write(self.workshop, visit, kind):
-                    if not news.done:
-                        yield {told: says(news), file: None}
-                        continue
-                    size = in_words(news.value.stat().st_size)
-                    title = desk_of(visit).board.title
-                    yield {told: says(f"{news.value.name} is ready: {size}, {title}."), file: str(news.value)}
-                    news.value.unlink(missing_ok=True)
-            except Exception as error:
-                yield {told: trouble(error), file: None}
+            for said, path in handed(
+                lambda: files.write(self.workshop, visit, kind), lambda: f", {desk_of(visit).board.title}"
+            ):
+                yield {told: said, file: path}
 
         make.__doc__ = f"Write the {KINDS[kind][0]} of the version that stands on the card. {KINDS[kind][1]}"
         return make
