@@ -29,7 +29,7 @@ def tab(browser: Any, server: str) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1440, "height": 1800})
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server}?do=expert")
-    page.get_by_role("tab", name="Light").click()
+    page.get_by_role("tab", name="Light", exact=True).click()
     yield page
     page.close()
 
@@ -104,7 +104,7 @@ def test_painted_by_keys_and_closed_while_it_ranks(browser: Any, server: str, wo
     page = browser.new_page(viewport={"width": 1440, "height": 1800})
     page.set_default_timeout(PATIENCE)
     page.goto(f"{server}?do=expert")
-    page.get_by_role("tab", name="Light").click()
+    page.get_by_role("tab", name="Light", exact=True).click()
     page.get_by_role("button", name="Show rooms").click()
     page.locator("#light-rooms button").nth(2).click()
     page.get_by_text("Paint over the lamp.").wait_for()
