@@ -191,11 +191,11 @@ def errands(url: str, times: int) -> None:
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         for name, walk in (("a style out, its LoRA on disk", _style), ("a lamp off", _lamp)):
             runs = []
-            for turn in range(times):
+            for _ in range(times):
                 page = browser.new_context(accept_downloads=True).new_page()
                 page.goto(url)
                 page.locator("#home a").first.wait_for()
-                runs.append(walk(page, turn + 2))
+                runs.append(walk(page))
                 stops = page.evaluate("document.querySelectorAll('button:not([disabled]), input, textarea, a').length")
                 page.context.close()
             for part in runs[0]:
@@ -205,10 +205,10 @@ def errands(url: str, times: int) -> None:
         browser.close()
 
 
-def _style(page: Any, seed: int) -> dict[str, float]:
-    """Card, button, LoRA. The seed is another each time, so that nothing is remembered."""
+def _style(page: Any) -> dict[str, float]:
+    """Card, button, LoRA; every walk is a new visitor's, so nothing is remembered."""
     page.locator("#home a[data-do=style]").click()
-    page.locator("#style-seed input").fill(str(seed), force=True)
+    page.locator("#style-run").wait_for()
     old = page.locator("#style-pairs .after img").first.get_attribute("src")
     start = time.perf_counter()
     page.locator("#style-run").click()
@@ -221,7 +221,7 @@ def _style(page: Any, seed: int) -> dict[str, float]:
     return {"first AFTER": first, "all painted and judged": verdict, "file": time.perf_counter() - start, "clicks": 3}
 
 
-def _lamp(page: Any, seed: int) -> dict[str, float]:
+def _lamp(page: Any) -> dict[str, float]:
     """Card, button."""
     page.locator("#home a[data-do=lamp]").click()
     page.locator("#lamp-run").wait_for()
