@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from ui.workshop import pulse
 from ui.workshop.card import Card, Shared
 from ui.workshop.chooser import Chooser, lay_out, wire
+from ui.workshop.closed import Closed
 from ui.workshop.home import home
 from ui.workshop.kept import KeptPage
 from ui.workshop.look import CSS, theme
@@ -94,6 +95,7 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
     """Start the server with the settings that keep it private: no analytics, no shared history, no file paths."""
     app.queue(max_size=200)
     shared = [] if options.get("auth") else [Middleware(KeptPage)]
+    uploads = [Middleware(Uploads, workshop=_workshops[app])]
     return app.launch(
         run_history=False,
         show_error=False,
@@ -107,7 +109,7 @@ def launch(app: gr.Blocks, **options: Any) -> tuple[Any, str, str]:
         theme=theme(),
         css=CSS,
         head=pulse.head(),
-        app_kwargs={"middleware": [Middleware(Uploads, workshop=_workshops[app]), Middleware(pulse.Pulse), *shared]},
+        app_kwargs={"middleware": [Middleware(Closed), *uploads, Middleware(pulse.Pulse), *shared]},
         footer_links=["api"],
         **options,
     )
