@@ -10,9 +10,12 @@ from typing import Any
 import gradio as gr
 
 from ui.workshop.parts import LIGHT, note, says, trouble
-from ui.workshop.session import EMBEDDED, Visit, Workshop
+from ui.workshop.session import EMBEDDED, FLOW, Visit, Workshop
 
-LABELS = {EMBEDDED: "demo (toy: 48 things, 4 styles)"}
+LABELS = {
+    EMBEDDED: "demo (toy: 48 things, 4 styles)",
+    FLOW: "demo-flow (toy Z-Image: the same things, a language model reads)",
+}
 _TEMPLATE = """
 <label class="opener"><input type="file" accept=".safetensors" multiple><span>Open a .safetensors…</span></label>
 """
