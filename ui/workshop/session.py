@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from ui.workshop import companions
 from ui.workshop.errors import BusyError, Stopped, say
 from ui.workshop.lane import Lane, News, Tell
 from ui.workshop.visit import EMBEDDED, Visit
@@ -197,17 +198,20 @@ class Workshop(Lane):
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce
 
+        name, picked = companions.parted(name)
         own = self._own(name)
         source = name if name in _named() or _hub_id(name) else str(own or self._file(name))
         on = "cpu" if self.settings.offload else self.settings.place
         beside = Path(source).with_suffix("")
         more: dict[str, Any] = {"device": on, "dtype": self.settings.dtype}
-        if source != name and beside.is_dir():
+        if picked:
+            more["companion"] = companions.source_of(self.settings, picked)
+        elif source != name and beside.is_dir():
             more["companion"] = beside
         try:
             model = ce.open_model(source, **more)
         except ValueError as error:
-            if source == name or "companion" not in str(error):
+            if source == name or picked or "companion" not in str(error):
                 raise
             model = _with_embedded(source, more, error)
         if source != name:
