@@ -85,8 +85,7 @@ class BenchEvents:
         parts = self.parts
         try:
             for news in start():
-                found: dict[Any, Any] = {parts.note: "" if news.done else says(news), **parts.run.told(news)}
-                found.pop(parts.run.button)
+                found: dict[Any, Any] = {parts.note: "" if news.done else says(news)}
                 if isinstance(news.value, Board):
                     found |= self.page(visit, news.value) if news.done else {parts.pairs: shown(news.value.cells)}
                     if not news.done:

@@ -18,7 +18,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.workshop.lane import News, in_words
+from ui.workshop.lane import in_words
 from ui.workshop.parts import LANE, LIGHT, says
 from ui.workshop.visit import Visit
 
@@ -54,8 +54,10 @@ class Running:
             if visit.unwanted:
                 visit.unwanted = False
                 visit.cancel()
+                yield {self.button: gr.skip()}  # a generator that gives nothing would empty every field
                 return
-            yield from work(visit, *values)
+            for found in work(visit, *values):
+                yield {**found, self.button: self._working(visit.left)}
             yield {self.button: self._ready()}
 
         given = [visit, *inputs]
@@ -63,10 +65,6 @@ class Running:
         told = gr.on([self.button.click, *also], tell, visit, self.button, **again, **LIGHT)
         told.then(press, given, [*outputs, self.button], **again, **LANE)
         self._called.click(work, given, list(outputs), api_name=api_name, **LANE)
-
-    def told(self, news: News) -> dict[Any, Any]:
-        """What the button says while a job tells `news`: what is left where it is known."""
-        return {self.button: self._working(news.left)}
 
     def _working(self, left: float | None = None) -> Any:
         text = "Stop" if left is None else f"Stop · {in_words(left)} left"
