@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from concept_edit.pictures import write_strip
 from concept_edit.recipe import Recipe, Steer
 from ui.bench.cells import Cell
+from ui.bench.keep import neighbours
 from ui.bench.seeing import eye_for
 from ui.bench.verdict import Verdict
 from ui.bench.work import bench_of
-from ui.style.work import neighbours
 from ui.workshop.painting import Shot, painted
 from ui.workshop.session import News, Tell, Visit, Workshop, stoppable
 
@@ -33,7 +33,7 @@ def recipe_of(model: Any, concept: str, towards: str, away: str, keep: Sequence[
     wordings = _WORDINGS if model.name.startswith("demo") else ("object",)
     edit = Steer(concept, towards=towards, away=away, wordings=wordings)
     return Recipe(
-        edits=(edit,), preserve=tuple(keep) or neighbours(model, [concept]), method="guarded", tokens="subject"
+        edits=(edit,), preserve=tuple(keep) or neighbours(model.name, [concept]), method="guarded", tokens="subject"
     )
 
 

@@ -77,8 +77,9 @@ def lay_out(workshop: Workshop) -> Chooser:
         choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
         allow_custom_value=True, elem_id="model", scale=3, min_width=240,
     )  # fmt: skip
+    here = companions.offered(workshop.settings.checkpoint_folder)
     companion = gr.Dropdown(
-        [("automatic", ""), *companions.offered(workshop.settings)], value="", visible=False, allow_custom_value=True,
+        [("automatic", ""), *here], value="", visible=False, allow_custom_value=True,
         label="What the file lacks comes from (or a hub id)", elem_id="companion", scale=2, min_width=200,
     )  # fmt: skip
     opener = None

@@ -7,12 +7,8 @@ what the others have open.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ui.workshop.visit import EMBEDDED
-
-if TYPE_CHECKING:
-    from ui.workshop.session import Settings
 
 _PLUS = " + "
 
@@ -28,14 +24,13 @@ def parted(name: str) -> tuple[str, str]:
     return file, companion
 
 
-def offered(settings: Settings) -> list[str]:
+def offered(folder: Path | None) -> list[str]:
     """The companions that are here: the embedded model, and the diffusers folders of the checkpoint folder."""
-    folder = settings.checkpoint_folder
     found = [] if folder is None else sorted(path.parent.name for path in folder.glob("*/model_index.json"))
     return [EMBEDDED, *found]
 
 
-def source_of(settings: Settings, companion: str) -> str | Path:
+def source_of(folder: Path | None, companion: str) -> str | Path:
     """What `open_model` takes as the companion.
 
     Raises:
@@ -46,8 +41,8 @@ def source_of(settings: Settings, companion: str) -> str | Path:
 
     if companion == EMBEDDED:
         return demo.folder()
-    if companion in offered(settings) and settings.checkpoint_folder is not None:
-        return settings.checkpoint_folder / companion
+    if folder is not None and companion in offered(folder):
+        return folder / companion
     if is_hub_id(companion) and not companion.startswith(".") and not Path(companion).exists():
         return companion
     raise ValueError(

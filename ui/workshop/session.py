@@ -205,7 +205,7 @@ class Workshop(Lane):
         beside = Path(source).with_suffix("")
         more: dict[str, Any] = {"device": on, "dtype": self.settings.dtype}
         if picked:
-            more["companion"] = companions.source_of(self.settings, picked)
+            more["companion"] = companions.source_of(self.settings.checkpoint_folder, picked)
         elif source != name and beside.is_dir():
             more["companion"] = beside
         try:
