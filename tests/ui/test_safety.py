@@ -174,7 +174,7 @@ def test_every_action_has_a_name_and_a_description(server):
         "suppress_": f"{bench} checkpoint list check report verify",
         "balance_": f"{bench} checkpoint people",
         "slide_": f"{bench} strip",
-        "lamp_": "rooms wipe other_rooms neurons save gif",
+        "lamp_": "rooms wipe other_rooms neurons save load gif",
     }
     parts[""] += " style suppress slide lamp fact"
     wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
