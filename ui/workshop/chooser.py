@@ -72,22 +72,23 @@ class Chooser:
 
 
 def lay_out(workshop: Workshop) -> Chooser:
-    """Create the components inside the current row."""
-    model = gr.Dropdown(
-        choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
-        allow_custom_value=True, elem_id="model", scale=3, min_width=240,
-    )  # fmt: skip
+    """Create the components inside the current column."""
+    opener = None
+    with gr.Row(elem_classes=["bottom", "wrapping"]):
+        model = gr.Dropdown(
+            choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
+            allow_custom_value=True, elem_id="model", scale=3, min_width=240,
+        )  # fmt: skip
+        if workshop.settings.upload_limit:
+            opener = gr.HTML(
+                "", html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id="opener", padding=False,
+                container=False, min_width=170,
+            )  # fmt: skip
     here = companions.offered(workshop.settings.checkpoint_folder)
     companion = gr.Dropdown(
         [("automatic", ""), *here], value="", visible=False, allow_custom_value=True,
-        label="What the file lacks comes from (or a hub id)", elem_id="companion", scale=2, min_width=200,
+        label="What the file lacks comes from (or a hub id)", elem_id="companion",
     )  # fmt: skip
-    opener = None
-    if workshop.settings.upload_limit:
-        opener = gr.HTML(
-            "", html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id="opener", padding=False,
-            container=False, min_width=150,
-        )  # fmt: skip
     return Chooser(model, companion, opener, note(elem_id="model-note"))
 
 
