@@ -78,7 +78,9 @@ def _asking() -> tuple[list[Any], tuple[gr.Button, gr.Button], gr.HTML, gr.Downl
     count = gr.Slider(1, 12, value=4, step=1, label="Prompts of each group")
     with gr.Row():
         seeds = gr.Textbox("1", label="Seeds", placeholder="1, 2, 5-7", min_width=120, elem_id="compare-seeds")
-        steps = gr.Number(0, label="Steps (0: own)", precision=0, min_width=80, elem_id="compare-steps")
+        steps = gr.Number(
+            0, label="Denoising steps (0: the model's own)", precision=0, min_width=80, elem_id="compare-steps"
+        )
     own = gr.Textbox("", label="Your own prompts, one a line", lines=2, placeholder="a castle in the style of Twemoji")
     with gr.Row():
         paint = gr.Button("Paint the pairs", variant="primary", scale=2, elem_id="compare")

@@ -18,7 +18,7 @@ from ui.workshop.running import stops
 from ui.workshop.session import EMBEDDED, Workshop
 
 KINDS = [("all", "all"), ("light", "light"), ("colour of the light", "warmth"), ("shape", "shape")]
-MODES = [("switched off (the lecture's)", "style"), ("contribution removed", "feature"), ("set to its mean", "mean")]
+MODES = [("switched off", "style"), ("contribution removed", "feature"), ("set to its mean", "mean")]
 _HELLO = """## Find what switches a lamp on
 A generator paints rooms with about a thousand *units*. Mark a lamp: the page switches units off one by one, shows those
 whose effect falls on your mark, and gives each a slider."""
