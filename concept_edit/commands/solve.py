@@ -141,6 +141,9 @@ def steer(
     *,
     towards: Annotated[str, typer.Option("--towards", help="The upper end, {} for the concept: 'old {}'.")],
     away: Annotated[str, typer.Option("--away", help="The lower end: 'young {}'. [the concept as it is]")] = "",
+    contrasts: Annotated[
+        str, typer.Option("--contrasts", help="Other concepts whose ends make the direction too, by ; .")
+    ] = "",
     low: Annotated[float, typer.Option("--from", help="Lowest strength the slider is meant for.")] = -2.0,
     high: Annotated[float, typer.Option("--to", help="Highest strength.")] = 2.0,
     preserve: Kept = "",
@@ -165,6 +168,7 @@ def steer(
             concept,
             towards=towards.replace("{}", concept),
             away=away.replace("{}", concept),
+            contrasts=tuple(other for other in split(contrasts) if other != concept),
             range=(low, high),
             wordings=split(wordings),
         )
