@@ -37,7 +37,7 @@ METHODS = ("guarded", "uce")
 HEAD = "| slider | method | Spearman | share, ends | share at 0 | named within ± 1, least | others named, least |"
 THINGS = ("rocket", "cat", "guitar", "strawberry")
 """Slid from one style to another."""
-BESIDE = ("dog", "car", "house", "tree", "apple", "umbrella", "fish", "book")
+BESIDE = ("dog", "car", "house", "tree", "sun", "umbrella", "fish", "star")
 NOTO, TWEMOJI = "{} in the style of Noto", "{} in the style of Twemoji"
 
 
