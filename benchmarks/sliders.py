@@ -2,12 +2,11 @@
 
     python benchmarks/sliders.py --out out/sliders          # resumable; --pictures 2 --frames 3 --only doctor: smallest
 
-One slider for each profession of the embedded model ("man …" to "woman …") and for four things from one style to
-another ("… in the style of Noto" to "… of Twemoji"), all solved on the text side alone, and painted at equal steps of
-strength from −2 to 2 at the same seeds. The direction is the mean over the other professions, or eight other things.
-Told by the judge: the share of women or of Twemoji (Spearman's rank correlation with the strength, over the steps), the
-share of pictures in which the concept is still named, and the share of other concepts still named at that strength. The
-baseline is the same slider by method `uce`, in the same run. A film strip of every slider lies beside the table.
+One slider for each profession of the embedded model ("man …" to "woman …"), all solved on the text side alone, and
+painted at equal steps of strength from −2 to 2 at the same seeds. Told by the judge: the share of women (Spearman's
+rank correlation with the strength, over the steps), the share of pictures in which the profession is still named, and
+the share of other concepts still named at that strength. The baseline is the same slider by method `uce`, in the same
+run. A film strip of every slider lies beside the table.
 """
 
 from __future__ import annotations
@@ -34,25 +33,17 @@ TEMPLATES = ("a {}", "a picture of a {}", "a drawing of a {}", "a portrait of a 
 """What is painted; the last one is no wording of the recipe."""
 FIRST, OTHERS = 9101, 9901
 METHODS = ("guarded", "uce")
-HEAD = "| slider | method | Spearman | share, ends | share at 0 | named within ± 1, least | others named, least |"
-THINGS = ("rocket", "cat", "guitar", "strawberry")
-"""Slid from one style to another."""
-BESIDE = ("dog", "car", "house", "tree", "sun", "umbrella", "fish", "star")
-NOTO, TWEMOJI = "{} in the style of Noto", "{} in the style of Twemoji"
+HEAD = "| profession | method | Spearman | women, ends | women at 0 | named within ± 1, least | others named, least |"
 
 
 def slider(name: str, method: str) -> ce.Recipe:
-    """From men to women, or from Noto to Twemoji; the direction a mean over others, the other concepts kept."""
-    people = [p.name for p in PROFESSIONS]
-    low, high, group = ("man {}", "woman {}", people) if name in people else (NOTO, TWEMOJI, BESIDE)
-    others = tuple(other for other in group if other != name)
-    ends = {"towards": high.replace("{}", name), "away": low.replace("{}", name)}
-    edit = ce.Steer(name, **ends, contrasts=others, wordings=WORDINGS)
+    """From men to women, the other concepts kept."""
+    edit = ce.Steer(name, towards=f"woman {name}", away=f"man {name}", wordings=WORDINGS)
     return ce.Recipe(edits=[edit], preserve=kept(name), method=method, tokens="subject")
 
 
-def of_concept(count: int, name: str) -> list[Row]:
-    """Pictures of the concept, the templates in turn."""
+def of_profession(count: int, name: str) -> list[Row]:
+    """Pictures of the profession, the templates in turn."""
     return [Row(TEMPLATES[i % len(TEMPLATES)].replace("{}", name), FIRST + i, subject=name) for i in range(count)]
 
 
@@ -65,19 +56,18 @@ def of_others(count: int, name: str) -> list[Row]:
 
 def counted(model: Model, edit: ce.Edit, strength: float, name: str, args: argparse.Namespace) -> dict[str, float]:
     """Shares at one strength, of the judge's answers."""
-    rows, others = of_concept(args.pictures, name), of_others(args.others, name)
+    rows, others = of_profession(args.pictures, name), of_others(args.others, name)
     with edit.applied(model, strength):
         own = [model.generate([r.prompt for r in part], [r.seed for r in part], steps=args.steps)
                for part in (rows, others)]  # fmt: skip
     judge = load_judge()
     said, told = judge(own[0]), judge(own[1])
-    people = any(name == p.name for p in PROFESSIONS)
-    shown = sum(v.presentation == "woman" if people else v.style == "Twemoji" for v in said)
+    women = sum(v.presentation == "woman" for v in said)
     return {
         "strength": strength,
-        "share": shown / len(rows),
-        "low": wilson(shown, len(rows))[0],
-        "high": wilson(shown, len(rows))[1],
+        "women": women / len(rows),
+        "low": wilson(women, len(rows))[0],
+        "high": wilson(women, len(rows))[1],
         "named": sum(v.concept == name for v in said) / len(rows),
         "others": sum(v.concept == r.subject for v, r in zip(told, others, strict=True)) / max(1, len(others)),
     }
@@ -103,11 +93,11 @@ def measured(model: Model, name: str, method: str, args: argparse.Namespace) -> 
 
 def row(name: str, method: str, found: Sequence[dict[str, float]]) -> str:
     """A line of the table."""
-    rank = spearman(*(torch.tensor([f[key] for f in found]) for key in ("strength", "share")))
+    rank = spearman(*(torch.tensor([f[key] for f in found]) for key in ("strength", "women")))
     within = [f["named"] for f in found if abs(f["strength"]) <= 1]
-    ends = f"{found[0]['share']:.2f} → {found[-1]['share']:.2f}"
+    ends = f"{found[0]['women']:.2f} → {found[-1]['women']:.2f}"
     middle = found[len(found) // 2]
-    interval = f"{middle['share']:.2f} ({middle['low']:.2f} to {middle['high']:.2f})"
+    interval = f"{middle['women']:.2f} ({middle['low']:.2f} to {middle['high']:.2f})"
     cells = [
         name,
         method,
@@ -123,19 +113,19 @@ def row(name: str, method: str, found: Sequence[dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/sliders"))
-    parser.add_argument("--pictures", type=int, default=40, help="pictures of the concept at each strength")
+    parser.add_argument("--pictures", type=int, default=40, help="pictures of the profession at each strength")
     parser.add_argument("--others", type=int, default=40, help="pictures of other concepts at each strength")
     parser.add_argument("--frames", type=int, default=9, help="strengths from -2 to 2")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
-    parser.add_argument("--only", help="one concept")
+    parser.add_argument("--only", help="one profession")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     model = ce.open_model("demo")
     print(HEAD + "\n" + "|---" * 7 + "|")
-    for name in (*(p.name for p in PROFESSIONS), *THINGS):
-        if args.only in (None, name):
+    for profession in PROFESSIONS:
+        if args.only in (None, profession.name):
             for method in METHODS:
-                print(row(name, method, measured(model, name, method, args)), flush=True)
+                print(row(profession.name, method, measured(model, profession.name, method, args)), flush=True)
 
 
 if __name__ == "__main__":
