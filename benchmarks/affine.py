@@ -31,7 +31,7 @@ import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.evaluation import wilson
 from concept_edit.memory.bounds import Surroundings
-from concept_edit.memory.guard import Bounds, solve_guarded
+from concept_edit.memory.guard import Bounds, complement, solve_guarded
 from concept_edit.memory.solve import Problem
 from concept_edit.models.gated import gated
 from concept_edit.models.opened import OpenedModel
@@ -77,16 +77,31 @@ def _centred(draw: Draw, around: Surroundings) -> Change:
 
 def leace(draw: Draw) -> Change:
     """r(x) = x − W⁺ P W (x − μ), P on the span of W Σ_xz, z which artist is erased."""
+    return _erased(draw, torch.eye(draw.world.null.shape[1], dtype=torch.float64))
+
+
+def leace_equality(draw: Draw) -> Change:
+    """The same among the affine maps that leave the empty prompt's rows where they are."""
+    return _erased(draw, complement(draw.world.null.double() - draw.around.mean))
+
+
+def linear_limit(draw: Draw) -> Change:
+    """What needs no bias: the least linear map, by the rows' second moment, that takes every erased row to the mean."""
+    return _erased(draw, torch.eye(draw.world.null.shape[1], dtype=torch.float64), linear=True)
+
+
+def _erased(draw: Draw, basis: Tensor, *, linear: bool = False) -> Change:
+    """x + A (x − μ) with A = − D (SᵀΣ⁻¹S)⁻¹ SᵀΣ⁻¹ read on a basis: D leads from the mean to the erased rows, S is D
+    there. With the whole basis this is LEACE's − W⁺ P W."""
     rows = torch.cat([draw.world.captions, draw.rows(draw.kept, "{}"), draw.rows(draw.erased, "{}")]).double()
     mean, erased = rows.mean(dim=0), draw.rows(draw.erased, "{}").double()
-    covariance = (rows - mean).T @ (rows - mean) / len(rows)
-    values, vectors = torch.linalg.eigh(covariance)
-    real = values > 1e-9 * values[-1]
-    whiten = (vectors[:, real] * values[real].rsqrt()) @ vectors[:, real].T
-    back = (vectors[:, real] * values[real].sqrt()) @ vectors[:, real].T
-    left, sizes, _ = torch.linalg.svd(whiten @ (erased - mean).T, full_matrices=False)
-    left = left[:, sizes > 1e-9 * sizes[0]]
-    return _affine(-(back @ left) @ (left.T @ whiten), mean)
+    origin = torch.zeros_like(mean) if linear else mean
+    around, read = (rows - origin) @ basis, (erased - origin) @ basis
+    moment = around.T @ around / len(rows)
+    moment.diagonal().add_(1e-9 * float(moment.trace()))
+    inner = torch.linalg.solve(moment, read.T)
+    right = torch.linalg.lstsq(read @ inner, inner.T).solution @ basis.T
+    return _affine(-(erased - mean).T @ right, origin)
 
 
 @dataclass(frozen=True)
@@ -210,7 +225,7 @@ def main() -> None:
             parser.error("encoder needs --names and --captions")
         names = list(dict.fromkeys(read_captions(args.names)))
         world = encode(Encoder(None), names, read_captions(args.captions))
-        ways = (guarded, affine, no_equality, affine_no_equality, leace)
+        ways = (guarded, affine, no_equality, affine_no_equality, leace, leace_equality, linear_limit)
         text = table([row for n in args.sizes for row in measured(world, ways, 900, n, args.seeds)])
         print(text)
     (args.out / f"{args.what}.md").write_text(text + "\n")

@@ -97,7 +97,7 @@ def turned(found: ce.Statistics, direction: str) -> ce.Statistics:
     assert around is not None
     ways = (pairs.goals - pairs.sources).double()
     moving = ways.norm(dim=1) > 0
-    roles = roles_of(pairs.weights, moving)
+    roles = roles_of(moving)
     new = ways.clone()
     for role in set(roles) - {-1}:
         rows = torch.tensor([r == role for r in roles])
@@ -112,21 +112,15 @@ def turned(found: ce.Statistics, direction: str) -> ce.Statistics:
     return replace(found, streams={"text": replace(stream, pairs=replace(pairs, goals=goals))})
 
 
-def roles_of(weights: torch.Tensor, moving: torch.Tensor) -> list[int]:
+def roles_of(moving: torch.Tensor) -> list[int]:
     """Which place each row has in its wording: 0 for the concept's own tokens, 1 for EOS, 2 to 4 for pads; −1 for what
-    does not move. Every wording ends with EOS and three pads, and its rows share one weight."""
-    count, wordings = len(weights), len(WORDINGS)
-    stops = wording_stops(weights, moving)
-    assert len(stops) == wordings, (len(stops), count)
+    does not move. Every wording begins with rows that do not move, or is the bare concept, and ends with three pads."""
     roles = [0 if bool(m) else -1 for m in moving]
-    for stop in stops:
-        roles[stop - 4 : stop] = [1, 2, 3, 4]
+    ends = [i + 1 for i in range(len(roles)) if roles[i] == 0 and (i + 1 == len(roles) or roles[i + 1] < 0)]
+    for end in ends:
+        roles[end - 4 : end] = [1, 2, 3, 4]
+    assert len(ends) == len(WORDINGS) + 1, ends
     return roles
-
-
-def wording_stops(weights: torch.Tensor, moving: torch.Tensor) -> list[int]:
-    """Where each wording's rows end: after the last of a run that moves."""
-    return [i + 1 for i in range(len(moving)) if bool(moving[i]) and (i + 1 == len(moving) or not bool(moving[i + 1]))]
 
 
 def painted(model: Model, templates: Sequence[str], name: str, first: int, count: int, steps: int | None) -> list[Any]:
@@ -155,6 +149,7 @@ def counted(model: Model, slider: Slider, index: int, args: argparse.Namespace, 
         "hits": slider.hits(said),
         "chance": slider.chance(said),
         "named": sum(v.concept == slider.name for v in said),
+        "worded": [slider.hits(said[i :: len(templates)]) for i in range(len(templates))],
         "others": sum(v.concept == name for v, name in zip(told, others, strict=True)),
         "of": len(others),
     } | {"images": images[: SHOWN * len(TEMPLATES) : len(TEMPLATES)]}

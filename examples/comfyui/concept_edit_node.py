@@ -114,7 +114,7 @@ class ConceptEdit:
     CATEGORY = "conditioning"
     DESCRIPTION = (
         "Applies an edit, slider or gate file of concept-edit to a prompt. Exact on SD 1.x, 2.x, XL, 3.x and FLUX.1; "
-        "not for models with a norm before the text is read (Z-Image, FLUX.2, Qwen-Image): use the exported LoRA there."
+        "not for models with a norm before the text is read (Z-Image, Qwen-Image): use the exported LoRA there."
     )
 
     @classmethod
