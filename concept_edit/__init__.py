@@ -16,6 +16,7 @@ from concept_edit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from concept_edit.balance.debias import debias
+    from concept_edit.balance.marks import Curve, calibrate
     from concept_edit.diagnose import Diagnosis, diagnose
     from concept_edit.edit import Edit, solve, solve_statistics
     from concept_edit.evaluation import Report, evaluate
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Corpus",
+    "Curve",
     "Debias",
     "Diagnosis",
     "Edit",
@@ -62,6 +64,7 @@ __all__ = [
     "Steer",
     "Task",
     "Trace",
+    "calibrate",
     "collect",
     "collect_corpus",
     "collect_keys",
@@ -91,6 +94,7 @@ __all__ = [
 
 _HOMES = {
     "Corpus": "prompts.corpus",
+    "Curve": "balance.marks",
     "Debias": "recipe",
     "Diagnosis": "diagnose",
     "Edit": "edit",
@@ -110,6 +114,7 @@ _HOMES = {
     "Steer": "recipe",
     "Task": "language.tasks",
     "Trace": "search.traces",
+    "calibrate": "balance.marks",
     "collect": "prompts.collect",
     "collect_corpus": "prompts.corpus",
     "collect_keys": "language.keys",

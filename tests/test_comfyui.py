@@ -42,13 +42,14 @@ def solved(model, path, method):
     return edit
 
 
-def test_rows_and_pooled_vectors_read_as_the_edited_matrices_would(node, model, tmp_path):
+@pytest.mark.parametrize("strength", [0.7, -1.5])
+def test_rows_and_pooled_vectors_read_as_the_edited_matrices_would(node, model, tmp_path, strength):
     edit = solved(model, tmp_path / "e.safetensors", "guarded")
     given = conditioning(model, "a village by Van Gogh", "an apple")
     before = [[rows.clone(), dict(more)] for rows, more in given]
-    moved = node.applied(given, node.read_edit(str(tmp_path / "e.safetensors")), 0.7)
+    moved = node.applied(given, node.read_edit(str(tmp_path / "e.safetensors")), strength)
     weights = {name: weight.clone() for name, weight in model.weights().items()}
-    with edit.applied(model, 0.7):
+    with edit.applied(model, strength):
         for site in edit.sites(model):
             for (rows, more), (after, told) in zip(given, moved, strict=True):
                 h, new = (rows, after) if site.stream == "text" else (more["pooled_output"], told["pooled_output"])
@@ -60,6 +61,16 @@ def test_rows_and_pooled_vectors_read_as_the_edited_matrices_would(node, model, 
         assert torch.equal(more["pooled_output"], was["pooled_output"])
     assert [told["kept"] for _, told in moved] == [0, 1]
     assert not torch.equal(moved[0][0], given[0][0])
+
+
+def test_a_slider_file_slides_both_ways(node, model, tmp_path):
+    slider = ce.Steer("doctor", towards="old doctor", away="young doctor", wordings=("a {}",))
+    ce.solve(model, ce.Recipe(edits=[slider], preserve=["apple"], method="guarded")).save(tmp_path / "s.safetensors")
+    given, edit = conditioning(model, "a doctor"), node.read_edit(str(tmp_path / "s.safetensors"))
+    (low, _), (high, _) = (node.applied(given, edit, strength)[0] for strength in (-2.0, 2.0))
+    rows = given[0][0]
+    assert (high - rows).norm() > 0
+    torch.testing.assert_close(rows - low, high - rows, atol=1e-4, rtol=1e-4)
 
 
 def test_a_gate_moves_what_the_library_s_gate_moves(node, model, tmp_path):

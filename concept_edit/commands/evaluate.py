@@ -1,4 +1,4 @@
-"""Verbs of the command line that count pictures: debias, evaluate."""
+"""Verbs of the command line that count pictures: debias, calibrate, evaluate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ClipSource = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
-    for verb in (debias, evaluate):
+    for verb in (debias, calibrate, evaluate):
         app.command()(verb)
 
 
@@ -101,6 +101,53 @@ def debias(
         left = f"not in range: {', '.join(found.unsettled)}" if found.unsettled else "all in range"
         typer.echo("\n".join([*lines, f"{out}: {found.images} pictures, {len(found.rounds)} rounds, {left}"]))
     return None
+
+
+def calibrate(
+    shown: Annotated[str, typer.Argument(help="What the slider should show more of: 'woman'.", show_default=False)],
+    *,
+    edit: EditOption,
+    prompts: Annotated[str, typer.Option("--ask", help="Prompts to paint, by ';'. [the slider's wordings]")] = "",
+    strengths: Annotated[str, typer.Option("--at", help="Strengths, by ';'. [nine over the slider's range]")] = "",
+    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="Pictures at each strength.")] = 24,
+    marks: Annotated[int, typer.Option("--marks", min=2, help="Marks at equal steps of what is seen.")] = 9,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture of each strength.")] = 3001,
+    clip: ClipSource = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The curve, .json or .md.")] = Path("curve.json"),
+    steps: Steps = None,
+    guidance: Guidance = None,
+    batch_size: Batch = 16,
+    model: ModelName = "demo",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count what a slider shows at each strength, and put its marks at equal steps of that (strip --curve)."""
+    from concept_edit.evaluation import Settings
+
+    check_writable(out)
+    loaded = ce.Edit.load(edit)
+    opened = ce.open_model(model, device=device)
+    tools = _instruments(clip, (shown, *loaded.concepts), device)
+    with bar("painting", not (quiet or as_json)) as progress:
+        found = ce.calibrate(
+            opened,
+            loaded,
+            shown,
+            None if tools is None else tools.labeller,
+            prompts=split(prompts),
+            strengths=_numbers(strengths),
+            pictures=pictures,
+            seed=seed,
+            settings=Settings(steps=steps, guidance_scale=guidance, batch_size=batch_size),
+            progress=progress,
+        )
+    found.save(out)
+    at = found.marks(marks)
+    if as_json:
+        print_json(found.as_dict() | {"marks": list(at), "out": str(out)})
+    elif not quiet:
+        typer.echo(f"{found.to_markdown()}\n\nmarks: {'; '.join(f'{x:+.3g}' for x in at)}\n{out}")
 
 
 def evaluate(
@@ -192,6 +239,13 @@ def _shares(text: str) -> dict[str, float]:
         return {name: float(share) for name, share in named_values(text).items()}
     except ValueError as error:
         raise ValueError(f"{text!r} are no shares; write them as in 'man=0.5; woman=0.5'") from error
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in split(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} are no strengths; write them as in '-1; 0; 1.5'") from error
 
 
 def _tell(number: int, counted: Sequence[Counted]) -> None:

@@ -79,6 +79,9 @@ def strip(
     low: Annotated[float | None, typer.Option("--from", help="First strength. [the slider's own, or 0]")] = None,
     high: Annotated[float | None, typer.Option("--to", help="Last strength. [the slider's own, or 1]")] = None,
     frames: Annotated[int, typer.Option("--frames", min=2, help="Strengths, at equal steps.")] = 9,
+    curve: Annotated[
+        Path | None, typer.Option("--curve", help="Strengths at equal steps of what is seen, as calibrate found.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every picture.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="A .png strip, or a .gif that moves.")] = Path("strip.png"),
     steps: Steps = None,
@@ -96,7 +99,7 @@ def strip(
     check_writable(out)
     loaded = ce.Edit.load(edit)
     opened = ce.open_model(model, device=device)
-    strengths = _strengths(loaded, low, high, frames)
+    strengths = _strengths(loaded, low, high, frames) if curve is None else _marks(curve, low, high, frames)
     total = len(prompts) * frames
     columns = []
     with bar("painting", not (quiet or as_json)) as progress:
@@ -120,3 +123,10 @@ def _strengths(edit: ce.Edit, low: float | None, high: float | None, frames: int
     own = next((item.range for item in edit.recipe.edits if isinstance(item, ce.Steer)), (0.0, 1.0))
     first, last = own[0] if low is None else low, own[1] if high is None else high
     return [first + (last - first) * i / (frames - 1) for i in range(frames)]
+
+
+def _marks(curve: Path, low: float | None, high: float | None, frames: int) -> list[float]:
+    """The marks of a curve, which has ends of its own."""
+    if low is not None or high is not None:
+        raise ValueError(f"the marks of {curve} have their own ends; leave out --from and --to, or --curve")
+    return list(ce.Curve.load(curve).marks(frames))

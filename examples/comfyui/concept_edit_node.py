@@ -112,7 +112,10 @@ class ConceptEdit:
     RETURN_TYPES = ("CONDITIONING",)
     FUNCTION = "apply"
     CATEGORY = "conditioning"
-    DESCRIPTION = "Applies an edit or gate file of concept-edit to a prompt."
+    DESCRIPTION = (
+        "Applies an edit, slider or gate file of concept-edit to a prompt. Exact on SD 1.x, 2.x, XL, 3.x and FLUX.1; "
+        "not for models with a norm before the text is read (Z-Image, Qwen-Image): use the exported LoRA there."
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802

@@ -96,3 +96,59 @@ def test_a_slider_travels_in_yaml_and_edit_files(model, tmp_path):
 def test_bad_sliders_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         ce.Steer("doctor", **fields)
+
+
+def acting(model):
+    """Every matrix with the adapters that diffusers has put around it."""
+    denoiser, found = getattr(model.pipeline, model.family.denoiser), {}
+    for site in model.sites:
+        layer = denoiser.get_submodule(site.name.removesuffix(".weight"))
+        found[site.name] = layer.weight.detach().float().clone()
+        for adapter in layer.active_adapters:
+            found[site.name] += layer.get_delta_weight(adapter).detach().float()
+    return found
+
+
+def test_a_lora_at_a_weight_is_the_slider_at_that_strength(model, tmp_path):
+    edit = ce.solve(model, ce.Recipe(edits=[SLIDER], preserve=["apple"], method="guarded"))
+    wanted = {}
+    for strength in (-2.0, -0.5, 1.5):
+        with edit.applied(model, strength):
+            wanted[strength] = {name: weight.float().clone() for name, weight in model.weights().items()}
+    ce.export_lora(edit, model, tmp_path / "slider.safetensors", dtype="fp32")
+    pipeline = model.pipeline
+    pipeline.load_lora_weights(tmp_path / "slider.safetensors", adapter_name="slider")
+    try:
+        for strength, weights in wanted.items():
+            pipeline.set_adapters(["slider"], [strength])
+            got = acting(model)
+            for name, delta in edit.delta(model).items():
+                assert (got[name] - weights[name]).norm() <= 1e-5 * delta.norm(), (strength, name)
+    finally:
+        pipeline.unload_lora_weights()
+
+
+def test_sliders_in_files_of_their_own_add_up(model, tmp_path):
+    other = ce.Steer("teacher", towards="old teacher", away="young teacher")
+    edits = [ce.solve(model, ce.Recipe(edits=[s], preserve=["apple"], method="guarded")) for s in (SLIDER, other)]
+    before = {name: weight.float().clone() for name, weight in model.weights().items()}
+    pipeline = model.pipeline
+    for number, edit in enumerate(edits):
+        ce.export_lora(edit, model, tmp_path / f"{number}.safetensors", dtype="fp32")
+        pipeline.load_lora_weights(tmp_path / f"{number}.safetensors", adapter_name=f"s{number}")
+    try:
+        pipeline.set_adapters(["s0", "s1"], [1.5, -0.5])
+        got = acting(model)
+    finally:
+        pipeline.unload_lora_weights()
+    first, second = (edit.delta(model) for edit in edits)
+    for name, weight in before.items():
+        change = 1.5 * first[name] - 0.5 * second[name]
+        assert change.norm() > 0
+        assert (got[name] - weight - change).norm() <= 1e-5 * change.norm()
+    with edits[0].applied(model, 1.5), edits[1].applied(model, -0.5):
+        inner = {name: weight.float().clone() for name, weight in model.weights().items()}
+    # A slider inside another acts on what that one made: the product of both is what the two files leave out.
+    for name, weight in inner.items():
+        product = 1.5 * -0.5 * first[name] @ edits[1].factors["text"].dense().float()
+        torch.testing.assert_close(weight, got[name] + product, atol=1e-4, rtol=1e-4)

@@ -297,3 +297,34 @@ def test_a_slider_is_made_and_its_strip_painted(call, tmp_path):
         assert moving.n_frames == 4, "there and back"
     assert call("strip", "a doctor", *fast, "--out", "strip.bmp")[2].startswith("error: strip.bmp")
     assert "name two ends" in call("steer", "doctor", "--towards", "doctor")[2]
+
+
+def test_a_slider_is_calibrated_and_its_strip_painted_at_the_marks(call, tmp_path, monkeypatch):
+    import torch
+
+    from concept_edit.balance import marks
+
+    class Rising:
+        name, calls = "rising 1", 0
+
+        def choices(self, concept):
+            return ("man", "woman")
+
+        def __call__(self, images, choices):
+            self.calls += 1
+            woman = torch.arange(len(images)) < self.calls
+            return torch.stack([~woman, woman], dim=1).double()
+
+    assert call("steer", "doctor", "--towards", "old {}", "--away", "young {}", "-q")[0] == 0
+    asked = ("calibrate", "woman", "--edit", "edit.safetensors", "--steps", "1", "-n", "4", "--at", "-1; 0; 2")
+    assert "give a labeller" in call(*asked)[2]
+    monkeypatch.setattr(marks, "_judge", lambda model: Rising())
+    code, out, _ = call(*asked, "--marks", "3")
+    assert code == 0
+    assert "| +0 | 0.50 (0.15 to 0.85), n 4 | 0.50 |" in out
+    assert "marks: -1; +0; +2" in out
+    fast = ("strip", "a doctor", "--edit", "edit.safetensors", "--steps", "1", "--curve", "curve.json", "--frames", "3")
+    code, out, _ = call(*fast, "--json")
+    assert (code, json.loads(out)["strengths"]) == (0, "-1 0 2")
+    assert "have their own ends" in call(*fast, "--from", "-1")[2]
+    assert "are no strengths" in call(*asked[:-1], "low; high")[2]
