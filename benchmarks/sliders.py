@@ -39,6 +39,8 @@ CHECKED = ("a {}", "a picture of a {}", "an emoji of a {}", "an image of a {}")
 FIRST, OTHERS, CHECK = 9101, 9901, 7301
 SHOWN = 2
 """Pictures of a strength that are kept for the strip."""
+BESIDE = ("dog", "car", "tree", "sun", "umbrella", "fish", "star", "rocket")
+"""Things whose two styles make the direction of a style slider, too."""
 STYLED = ("red apple", "penguin", "house", "guitar")
 
 
@@ -57,9 +59,11 @@ class Slider:
         """Whether it slides a style."""
         return self.shown != "woman"
 
-    def recipe(self, method: str) -> ce.Recipe:
-        """From one end to the other, the other concepts kept."""
-        edit = ce.Steer(self.name, towards=self.towards, away=self.away, wordings=WORDINGS)
+    def recipe(self, method: str, *, contrasts: bool = False) -> ce.Recipe:
+        """From one end to the other, the other concepts kept; `contrasts`: the direction is a mean over others."""
+        group = BESIDE if self.styled else tuple(p.name for p in PROFESSIONS)
+        others = tuple(other for other in group if other != self.name) if contrasts else ()
+        edit = ce.Steer(self.name, towards=self.towards, away=self.away, contrasts=others, wordings=WORDINGS)
         return ce.Recipe(edits=[edit], preserve=kept(self.name), method=method, tokens="subject")
 
     def hits(self, verdicts: Sequence[Any]) -> int:
@@ -89,7 +93,7 @@ def turned(found: ce.Statistics, direction: str) -> ce.Statistics:
     covariance of caption tokens times that mean (the direction that tells the two ends apart best), as long as it takes
     to go as far along it.
     """
-    if direction == "own":
+    if direction in ("own", "contrasts"):
         return found
     stream = found.streams["text"]
     pairs, around = stream.pairs, stream.around
@@ -170,7 +174,9 @@ def measured(
     asked = {"pictures": args.pictures, "others": args.others, "strengths": list(strengths), "steps": args.steps}
     if path.exists() and (held := json.loads(path.read_text()))["asked"] == asked:
         return held["found"]
-    edit = ce.solve_statistics(turned(ce.collect(model, slider.recipe(args.method)), args.direction))
+    recipe = slider.recipe(args.method, contrasts=args.direction == "contrasts")
+    statistics = ce.collect(model, recipe)
+    edit = ce.solve_statistics(turned(statistics, args.direction))
     found = []
     for strength in strengths:
         with edit.applied(model, strength):
@@ -225,7 +231,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=9, help="strengths from -2 to 2")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     parser.add_argument("--method", default="guarded", choices=("guarded", "uce"))
-    parser.add_argument("--direction", default="own", choices=("own", "mean", "lda"))
+    parser.add_argument("--direction", default="contrasts", choices=("contrasts", "own", "mean", "lda"))
     parser.add_argument("--marks", action="store_true", help="at the calibrated marks instead")
     parser.add_argument("--only", help="some sliders, by name, separated by commas")
     args = parser.parse_args()
