@@ -2,7 +2,7 @@
 
     python benchmarks/rivals_quality.py choose      # every candidate setting, on prompts of its own; resumable
     python benchmarks/rivals_quality.py measure     # the best of each method, and ours as they come, on others
-    python benchmarks/rivals_quality.py table       # benchmarks/rivals.md
+    python benchmarks/rivals_quality.py table       # writes the page
 
 Concepts: 12 of the embedded model's 48 are erased, 18 of the rest are named as kept and 18 are not. Settings are chosen
 on another draw of 12, 18 and 18, at another seed and in another unseen wording. Styles: settings are chosen on one
@@ -279,7 +279,8 @@ class Figures:
     before: list[dict[str, Any]]
 
     def unit(self, row: dict[str, Any]) -> str:
-        return row["thing"] if self.kind == "concept" else f"{row['thing']}|{row['style']}"
+        """What is resampled: a concept, or a pair of scene and style, each group's own."""
+        return f"{row['group'].split()[0]}|{row['thing']}|{row['style']}"
 
     def hits(self, row: dict[str, Any], what: str = "") -> bool:
         named = row["said"] == row["thing"]
