@@ -97,9 +97,9 @@ model's corpus, which names every concept, plain captions that name none. H: har
 wordings alike) and kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %,
 bootstrap. A *gate* acts while the model is served and cannot be exported; *weights* can be baked, or be a LoRA."""
 ABOUT = {
-    "concept": f"""Of the other 36, 18 are in the kept list and 18 are in nobody's. Settings were chosen on another draw of
-12, 18 and 18. Unseen wordings: {"; ".join(w.format(thing="X") for w in UNSEEN)}.""",
-    "style": f"""{", ".join(ASKED["style"])}, one at a time; settings were chosen on {CHOICE_STYLE} with other scenes. The
-kept list holds the other styles, and pictures in them. {len(SCENES)} scenes. Unseen wordings:
+    "concept": f"""Of the other 36, 18 are in the kept list and 18 are in nobody's. Settings were chosen on another draw
+of 12, 18 and 18. Unseen wordings: {"; ".join(w.format(thing="X") for w in UNSEEN)}.""",
+    "style": f"""{", ".join(ASKED["style"])}, one at a time; settings were chosen on {CHOICE_STYLE} with other scenes.
+The kept list holds the other styles, and pictures in them. {len(SCENES)} scenes. Unseen wordings:
 {"; ".join(w.format(thing="Y", style="X") for w in UNSEEN_STYLED)}.""",
 }
