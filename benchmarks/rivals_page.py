@@ -13,6 +13,12 @@ BAKED = "weights"
 SERVED = "gate"
 
 
+OURS = (
+    *("guarded", "guarded, as it comes, everyday captions"),
+    *("gated", "gated, as it comes", "gated, as it comes, everyday captions"),
+)
+
+
 def page(found: Mapping[str, Measured]) -> str:
     parts = [PREFACE]
     for kind, title in (("concept", "12 of 48 concepts erased"), ("style", "One style erased")):
@@ -53,21 +59,21 @@ HEADS = {
 def table(kind: str, measured: Measured) -> str:
     head = ("method", "what it is", *HEADS[kind], "H ↑ (95 %)")
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    shown = [(m, seen) for m, _, seen in measured if isinstance(seen, Figures) and m != "original"]
+    shown = [(m, seen) for m, _, seen in measured if not isinstance(seen, str) and m != "original"]
     for method, seen in sorted(shown, key=lambda each: -each[1].harmonic()):
         what = SERVED if method.startswith("gated") else BAKED
         h = f"{seen.harmonic():.3f} ({_interval(seen.draws())})"
         lines.append(f"| {' | '.join((method, what, *_cells(kind, seen), h))} |")
     original = measured[0][2]
-    assert isinstance(original, Figures)
+    assert not isinstance(original, str)
     lines.append(f"| the original model | | {' | '.join(_cells(kind, original))} | |")
     return "\n".join([*lines, *(f"\nRefused: {m}: {seen}" for m, _, seen in measured if isinstance(seen, str))])
 
 
 def gaps(kind: str, measured: Measured) -> str:
     """Ours minus each rival, over the same draws."""
-    seen = {m: s for m, _, s in measured if isinstance(s, Figures)}
-    ours = [m for m in ("guarded", "guarded, as it comes", "gated", "gated, as it comes") if m in seen]
+    seen = {m: s for m, _, s in measured if not isinstance(s, str)}
+    ours = [m for m in OURS if m in seen]
     rivals = [m for m in seen if m != "original" and not m.startswith(("guarded", "gated"))]
     head = ("H minus that of", *ours)
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
