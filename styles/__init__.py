@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from styles.checkpoints.checkpoint import convert, load_generator, save_generator
     from styles.checkpoints.stored import UnsafeFileError
+    from styles.dissection.units import Dissection, dissect
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from styles.units.search import RankingCancelledError
 
 _HOMES = {
+    "Dissection": "dissection.units",
     "Generator": "generator",
     "GeneratorConfig": "layers",
     "Layer": "generator",
@@ -47,6 +49,7 @@ _HOMES = {
     "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
     "convert": "checkpoints.checkpoint",
+    "dissect": "dissection.units",
     "even_strengths": "units.control",
     "grid": "pictures",
     "light_layer": "units.modulate",
@@ -68,6 +71,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Dissection",
     "Generator",
     "GeneratorConfig",
     "Layer",
@@ -79,6 +83,7 @@ __all__ = [
     "UnsafeFileError",
     "contact_sheet",
     "convert",
+    "dissect",
     "even_strengths",
     "grid",
     "light_layer",

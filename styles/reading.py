@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from pydantic import BaseModel
+    from torch import Tensor
 
     Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -117,3 +118,14 @@ def _refuse_constant(name: str) -> float:
 
 def _parts(whole: dict[str, Any] | list[Any]) -> list[Any]:
     return list(whole.values()) if isinstance(whole, dict) else whole
+
+
+def mask_of(path: Path) -> Tensor:
+    """A picture as a mask: brightness, or opacity when the picture has it."""
+    import numpy as np
+    import torch
+
+    with open_picture(path) as picture:
+        clear = "A" in picture.getbands() and picture.getchannel("A").getextrema()[0] < 255  # type: ignore[operator]
+        band = picture.getchannel("A") if clear else picture.convert("L")
+        return torch.from_numpy(np.array(band, dtype=np.float32) / 255)

@@ -18,9 +18,9 @@ from PIL import Image
 from planted import tiny
 
 import styles
-from styles.__main__ import app, mask_of
+from styles.__main__ import app
 from styles.files import whole
-from styles.reading import MOST_PIXELS, parse_json
+from styles.reading import MOST_PIXELS, mask_of, parse_json
 from styles.units.modulate import UnitEdit
 
 CASES = 50

@@ -12,7 +12,8 @@ from PIL import Image
 from planted import LAMP, planted, tiny
 
 import styles
-from styles.__main__ import main, unit_of
+from styles.__main__ import main
+from styles.commands.options import unit_of
 from styles.seeds import seeds_of
 
 
@@ -149,3 +150,30 @@ def test_bad_input_ends_with_code_2(
 def test_words() -> None:
     assert seeds_of("0,3,8-10") == (0, 3, 8, 9, 10)
     assert unit_of("b32.conv1:12=-10") == ("b32.conv1", 12, -10.0)
+
+
+def test_dissect_reports_a_layer_and_names_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["styles", "dissect", "--layer", "b32.conv1", "--seeds", "0-39", "--out", str(tmp_path / "d.html")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "units of b32.conv1 detect something" in capsys.readouterr().out
+    assert "pendant" in (tmp_path / "d.html").read_text()
+    marks = tmp_path / "marks" / "lamp"
+    marks.mkdir(parents=True)
+    Image.new("L", (64, 64), 255).save(marks / "0.png")
+    for options, told in (
+        (
+            ["--layer", "b32.conv1", "--seeds", "5-9", "--masks", str(tmp_path / "marks")],
+            "has no CONCEPT/SEED.png for these seeds",
+        ),
+        (["--layer", "b99.conv1", "--seeds", "0-3"], "no layer 'b99.conv1' in this generator"),
+        (["--layer", "b32.conv1", "--seeds", "0-3", "--out", str(tmp_path / "d.txt")], "is written as .html or .png"),
+    ):
+        monkeypatch.setattr("sys.argv", ["styles", "dissect", "--out", str(tmp_path / "e.png"), *options])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err

@@ -16,7 +16,7 @@ from ui.workshop.lists import lines_of
 from ui.workshop.parts import LIGHT
 from ui.workshop.session import EMBEDDED, Visit
 
-_NAMES = {normal(each.name): each.name for each in (*STYLES, *CONCEPTS)}
+_NAMES = {normal(name): name for name in (*(s.name for s in STYLES), *(c.name for c in CONCEPTS))}
 
 
 def neighbours(model: str, words: Sequence[str]) -> tuple[str, ...]:

@@ -83,8 +83,9 @@ def _edit(row: Sequence[str], known: AnyEdit | None) -> AnyEdit:
         return Debias(concept, across=across, weight=heavy, wordings=more)
     if change == "steer":
         towards, _, away = (part.strip() for part in instead.partition(";"))
-        span = {"range": known.range} if isinstance(known, Steer) else {}
-        return Steer(concept, towards=towards, away=away, weight=heavy, wordings=more, **span)
+        if isinstance(known, Steer) and known.concept == concept:
+            return replace(known, towards=towards, away=away, weight=heavy, wordings=more)
+        return Steer(concept, towards=towards, away=away, weight=heavy, wordings=more)
     raise ValueError(f"'{change}' is no change; write {', '.join(CHANGES[:-1])} or {CHANGES[-1]}")
 
 
