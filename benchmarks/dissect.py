@@ -3,9 +3,9 @@
     python benchmarks/dissect.py --out out/dissect
 
 Rooms: labels by IoU with the renderer's masks. Two controls: the masks of other rooms, which keep where things usually
-stand and lose what each room shows, and masks mirrored from left to right, which lose both. Judge: pictures that the embedded model paints, labels by the
-colour that is painted where a unit fires; then units are removed, those that a class needs most in sets of 1, 2, 4, ...
-against as many drawn at random, and flips are told.
+stand and lose what each room shows, and masks mirrored from left to right, which lose both. Judge: pictures that the
+embedded model paints, labels by the colour that is painted where a unit fires; then units are removed, those that a
+class needs most in sets of 1, 2, 4, ... against as many drawn at random, and flips are told.
 """
 
 from __future__ import annotations
