@@ -339,6 +339,8 @@ def choose(work: Work, kind: str) -> dict[str, tuple[str, float]]:
     best: dict[str, tuple[str, float]] = {}
     for method, settings in candidates(kind).items():
         for number, (setting, applied) in enumerate(settings.items()):
+            if best.get(method, ("", 0.0))[1] > 1 - 1e-9:
+                break  # nothing is better, and ties go to the first
             found = work(f"{kind}-choice-{method}-{number}", asked, True, applied)
             if "refused" in found:
                 print(f"{kind}, {method}, {setting}: refused, {found['refused']}", flush=True)
