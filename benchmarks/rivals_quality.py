@@ -360,7 +360,8 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
         yield method, setting, offered[method][setting]
     for method in ("guarded", "gated"):
         first, applied = next(iter(offered[method].items()))
-        yield f"{method}, as it comes", first, applied
+        if best[method][0] != first:
+            yield f"{method}, as it comes", first, applied
         foreign_corpus = partial(applied, plain=True)
         yield f"{method}, as it comes, everyday captions", first, foreign_corpus
 
