@@ -339,6 +339,8 @@ def choose(work: Work, kind: str) -> dict[str, tuple[str, float]]:
     best: dict[str, tuple[str, float]] = {}
     for method, settings in candidates(kind).items():
         for number, (setting, applied) in enumerate(settings.items()):
+            if best.get(method, ("", 0.0))[1] > 1 - 1e-9:
+                break  # nothing is better, and ties go to the first
             found = work(f"{kind}-choice-{method}-{number}", asked, True, applied)
             if "refused" in found:
                 print(f"{kind}, {method}, {setting}: refused, {found['refused']}", flush=True)
@@ -358,7 +360,8 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
         yield method, setting, offered[method][setting]
     for method in ("guarded", "gated"):
         first, applied = next(iter(offered[method].items()))
-        yield f"{method}, as it comes", first, applied
+        if best[method][0] != first:
+            yield f"{method}, as it comes", first, applied
         foreign_corpus = partial(applied, plain=True)
         yield f"{method}, as it comes, everyday captions", first, foreign_corpus
 

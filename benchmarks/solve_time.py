@@ -269,6 +269,9 @@ embeddings with a large common mean. *Edit solved* is what `solve_statistics` co
 matrix written* adds the product with all matrices, as `merge_into` does. Weight error: relative, against float64, over
 one matrix of each shape.
 
+The algebra alone. What a person waits for, the encoding of prompts included, is 2 to 5 times faster on a CPU and not
+hundreds: [end_to_end.md](end_to_end.md).
+
 """
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from concept_edit.edit import Edit
@@ -176,8 +176,15 @@ class _Lens:
             found.append(Check("revival distance", self.name, nearest, near, None, None))
         return found
 
-    def moved(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, "rows d_text"]:
-        """How far the edit moves each row: A r, or what its gate adds."""
+    def moved(
+        self, rows: Float[Tensor, "rows d_text"], prompt: Int[Tensor, " rows"] | None = None
+    ) -> Float[Tensor, "rows d_text"]:
+        """How far the edit moves each row: A r, or what its gate adds, which moves the rows of a `prompt` together."""
+        if self.gate is not None and prompt is not None:
+            found = torch.zeros_like(rows)
+            for own in [prompt == number for number in prompt.unique()]:
+                found[own] = self.gate(rows[own].float()[None])[0].double() - rows[own]
+            return found
         if self.gate is not None:
             return self.gate(rows.float()).double() - rows
         return (rows @ self.factors.right.double().T) @ self.factors.left.double().T
@@ -194,7 +201,7 @@ class _Lens:
     def drift(self, kind: str, rows: Rows, prompts: Sequence[str], mean: Float[Tensor, " d_text"]) -> Check:
         """How far the prompts move, and which moves most."""
         k = rows.sources.double()
-        moved = self.moved(k)
+        moved = self.moved(k, rows.owner)
         _, worst = self.worst(moved, k - mean, rows.owner, prompts)
         return Check(f"drift of {kind}", self.name, worst, self._ratio(moved, k - mean), *_DRIFT)
 

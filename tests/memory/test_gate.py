@@ -207,6 +207,26 @@ def test_it_is_saved_loaded_diagnosed_and_taken_from(model, edit, tmp_path):
     assert len(joint.without("gun").gates["text"].ways) == len(edit.gates["text"].ways)
 
 
+def test_the_diagnosis_moves_the_rows_of_a_prompt_together_as_serving_does(model, edit):
+    prompt, gate = "a lion by a fence", edit.gates["text"]
+    rows = ce.collect(model, ce.Recipe(preserve=[prompt], tokens="subject")).streams["text"].kept.sources
+    shares = ((rows @ gate.right.T) @ gate.left.T).norm(dim=1) / gate.reach[0]
+    first, second = shares.sort(descending=True).values[:2].tolist()
+    reach = torch.tensor([float(gate.reach[0]), (first + second) / 2])
+    gate = gate._replace(reach=reach, thresholds=torch.full_like(gate.thresholds, 2.0))  # one row is let through
+    found = ce.diagnose(model, ce.Edit(**{**vars(edit), "gates": {"text": gate}}), held_out=[prompt])
+    alone, together = gate(rows) - rows, (gate(rows[None]) - rows[None])[0]
+    assert float(together.norm()) > 1.1 * float(alone.norm()) > 0
+    gram = torch.stack([w.T @ w for w in model.weights().values()]).sum(dim=0)
+
+    def length(x):
+        return float(((x @ gram) * x).sum().sqrt())
+
+    mean = edit.statistics.streams["text"].around.mean.float()
+    drift = {check.name: check.value for check in found.checks}["drift of held-out prompts"]
+    assert drift == pytest.approx(length(together) / length(rows - mean), rel=1e-3)
+
+
 def test_no_exporter_takes_a_gate(model, edit, tmp_path):
     with pytest.raises(ValueError, match="cannot be written as a LoRA"):
         ce.export_lora(edit, model, tmp_path / "lora.safetensors")
