@@ -248,8 +248,8 @@ def _lumina2() -> Any:
     )  # fmt: skip
 
 
-def _auraflow() -> Any:
-    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+def umt5() -> tuple[Any, Any]:
+    """A tiny UMT5 encoder and its tokenizer."""
     from transformers import UMT5Config, UMT5EncoderModel
 
     _, words = t5(32)
@@ -257,13 +257,19 @@ def _auraflow() -> Any:
         vocab_size=len(words), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
         is_encoder_decoder=False, use_cache=False,
     )  # fmt: skip
+    return _woken(UMT5EncoderModel(config)), words
+
+
+def _auraflow() -> Any:
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+
+    encoder, words = umt5()
     transformer = AuraFlowTransformer2DModel(
         sample_size=8, patch_size=2, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=16,
         num_attention_heads=2, joint_attention_dim=32, caption_projection_dim=32, pos_embed_max_size=64,
     )  # fmt: skip
     return AuraFlowPipeline(
-        scheduler=scheduler(), vae=vae(4), tokenizer=words, text_encoder=_woken(UMT5EncoderModel(config)),
-        transformer=_woken(transformer),
+        scheduler=scheduler(), vae=vae(4), tokenizer=words, text_encoder=encoder, transformer=_woken(transformer),
     )  # fmt: skip
 
 
@@ -357,6 +363,30 @@ def _ernie() -> Any:
     )  # fmt: skip
 
 
+def _wan() -> Any:
+    from diffusers import AutoencoderKLWan, WanPipeline
+
+    encoder, words = umt5()
+    autoencoder = AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    ).eval()  # fmt: skip
+    return WanPipeline(
+        scheduler=scheduler(), vae=autoencoder, tokenizer=words, text_encoder=encoder, transformer=wan_transformer(),
+    )  # fmt: skip
+
+
+def wan_transformer() -> Any:
+    """A tiny denoiser of Wan."""
+    from diffusers import WanTransformer3DModel
+
+    return _woken(
+        WanTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, text_dim=32, freq_dim=16,
+            ffn_dim=32, num_layers=1, rope_max_seq_len=32,
+        )
+    )  # fmt: skip
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
@@ -372,4 +402,5 @@ MODERN = {
     "ovis": _ovis,
     "cogview4": _cogview4,
     "ernie": _ernie,
+    "wan": _wan,
 }

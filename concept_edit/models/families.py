@@ -305,6 +305,20 @@ FAMILIES: dict[str, Family] = {
             Route(("text_proj",)),
             plainly={"use_pe": False},
         ),
+        # Behind this layer each denoiser of Wan 2.2 has keys and values of its own; before it both hear the same rows.
+        _asked(
+            "wan",
+            "Wan",
+            r"WanPipeline",
+            "WanTransformer3DModel",
+            r"condition_embedder\.text_embedder\.linear_1",
+            Route(
+                ("condition_embedder.text_embedder",),
+                beside=r"condition_embedder\.text_embedder\.linear_2\.weight|blocks\.\d+\.attn2\.to_[kv]\.weight",
+            ),
+            pipeline="WanPipeline",
+            plainly={"num_frames": 1, "output_type": "pil"},
+        ),
     )
 }
 

@@ -144,6 +144,7 @@ COMFY = {
     "lumina2": "diffusion_model.cap_embedder.1",
     "auraflow": "transformer.context_embedder",
     "ernie": "transformer.text_proj",
+    "wan": "diffusion_model.text_embedding.0",
 }
 """The layer's name in ComfyUI's own table of LoRA keys."""
 
@@ -247,3 +248,21 @@ def test_a_guarded_edit_is_solved_alike_with_and_without_square_matrices(zimage,
     again = ce.solve_statistics(ce.Statistics.load(tmp_path / "s.safetensors"))
     assert torch.equal(again.factors["text"].left, edits[1].factors["text"].left)
     assert torch.equal(again.factors["text"].right, edits[1].factors["text"].right)
+
+
+def test_two_denoisers_are_edited_one_by_one_and_paint_together(tmp_path):
+    pipe = tiny_modern.modern_pipeline("wan")
+    both = type(pipe)(**{**pipe.components, "transformer_2": tiny_modern.wan_transformer()}, boundary_ratio=0.5)
+    with pytest.raises(ValueError, match=r"two denoisers in turn, transformer and transformer_2"):
+        open_model(both)
+    both.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"two denoisers in turn"):
+        open_model(tmp_path)
+    first = open_model(type(both)(**{**both.components, "transformer_2": None}))
+    second = open_model(type(both)(**{**both.components, "transformer": both.transformer_2, "transformer_2": None}))
+    edit = ce.solve(first, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
+    weights = [part.condition_embedder.text_embedder.linear_1.weight for part in (both.transformer, both.transformer_2)]
+    before = [weight.detach().clone() for weight in weights]
+    with edit.applied(first), edit.applied(second):
+        assert not any(map(torch.equal, before, weights))
+    assert all(map(torch.equal, before, weights))
