@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ CHAT = (
     "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{{ c.text }}{% endfor %}{% endif %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+IMAGE = "<|image_pad|>"
 _WORDS = (
     "a painting by Van Gogh, in the style of an artist; the photo of a red apple on the table. Describe the image by "
     "detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and background: "
@@ -37,7 +39,7 @@ def _trained(bos: bool) -> str:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>", "<|vision_start|>", IMAGE, "<|vision_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False
@@ -174,7 +176,9 @@ def qwen_vl(kind: str, config: str, width: int = 32) -> Any:
         "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width,
         "fullatt_block_indexes": [0], "deepstack_visual_indexes": [0],
     }  # fmt: skip
-    made = getattr(transformers, config)(text_config=text, vision_config=vision)
+    made = getattr(transformers, config)(
+        text_config=text, vision_config=vision, vision_start_token_id=4, image_token_id=5, vision_end_token_id=6
+    )
     return _woken(getattr(transformers, kind)(made))
 
 
@@ -196,6 +200,47 @@ def _qwen() -> Any:
     return QwenImagePipeline(
         scheduler=scheduler(), vae=qwen_vae(), tokenizer=tokenizer(), transformer=qwen_transformer(),
         text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
+    )  # fmt: skip
+
+
+class PlainProcessor:
+    """What `Qwen2VLProcessor` does with a picture, for machines without torchvision, which it wants."""
+
+    def __init__(self, pictures: Any, words: Any) -> None:
+        self.pictures, self.tokenizer = pictures, words
+
+    def __call__(self, text: list[str], images: Any = None, **more: Any) -> Any:
+        seen = self.pictures(images, return_tensors="pt")
+        count = int(seen["image_grid_thw"].prod()) // 4
+        given = self.tokenizer([each.replace(IMAGE, IMAGE * count) for each in text], **more)
+        given.update(seen)
+        return given
+
+
+def processor(words: Any) -> Any:
+    """What puts words and pictures together for Qwen-VL; pictures become four tokens."""
+    from importlib.util import find_spec
+
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    pictures = Qwen2VLImageProcessorPil(
+        patch_size=14, merge_size=2, temporal_patch_size=2, min_pixels=56**2, max_pixels=60**2
+    )
+    if find_spec("torchvision") is None:
+        return PlainProcessor(pictures, words)
+    from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
+
+    return Qwen2VLProcessor(pictures, words, Qwen2VLVideoProcessor())
+
+
+def _qwen_edit(kind: str, *size: Any) -> Any:
+    import diffusers
+
+    words, made = tokenizer(), getattr(diffusers, kind)
+    import_module(made.__module__).calculate_dimensions = lambda *_: size  # they paint a megapixel else
+    return made(
+        scheduler=scheduler(), vae=qwen_vae(), tokenizer=words, processor=processor(words),
+        transformer=qwen_transformer(), text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
     )  # fmt: skip
 
 
@@ -392,6 +437,8 @@ MODERN = {
     "flux2": _flux2,
     "flux2-klein": _klein,
     "qwen-image": _qwen,
+    "qwen-image-edit": partial(_qwen_edit, "QwenImageEditPipeline", 64, 64, None),
+    "qwen-image-edit-plus": partial(_qwen_edit, "QwenImageEditPlusPipeline", 64, 64),
     "krea2": _krea2,
     "chroma": _chroma,
     "lumina2": _lumina2,

@@ -52,6 +52,8 @@ class Route:
     """Whether the first module takes that mask too."""
     alone: bool = False
     """Whether prompts are asked for one by one: the pipeline pads to the longest of a batch and hears the pads."""
+    picture: int = 0
+    """Side of the blank picture that stands beside every prompt, for pipelines whose template wants one."""
     beside: str = ""
     """Pattern of further layers that move with the prompt alone, before or after the readers, and are left alone."""
 
@@ -218,6 +220,24 @@ FAMILIES: dict[str, Family] = {
             "QwenImageTransformer2DModel",
             "txt_in",
             Route(("txt_norm", "txt_in"), mask=1),
+        ),
+        _asked(
+            "qwen-image-edit",
+            "Qwen-Image-Edit",
+            r"QwenImageEdit(|Inpaint)Pipeline",
+            "QwenImageTransformer2DModel",
+            "txt_in",
+            Route(("txt_norm", "txt_in"), mask=1, alone=True, picture=1024),
+            pipeline="QwenImageEditPipeline",
+        ),
+        _asked(
+            "qwen-image-edit-plus",
+            "Qwen-Image-Edit 2509 and 2511",
+            r"QwenImageEditPlusPipeline",
+            "QwenImageTransformer2DModel",
+            "txt_in",
+            Route(("txt_norm", "txt_in"), mask=1, alone=True, picture=384),
+            pipeline="QwenImageEditPlusPipeline",
         ),
         # Its fusion lets every row hear all others, so that rows before a concept move with it too.
         _asked(

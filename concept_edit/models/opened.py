@@ -148,13 +148,14 @@ class OpenedModel:
         check_options(steps, guidance_scale)
         self._refuse_words_alone()
         options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
+        picture = {} if self.route is None else self.route.picture
         return paint(
             self.pipeline,
             pairs_of(prompts, seeds),
             negative_prompt=self._negative(negative_prompt),
-            batch_size=batch_size,
+            batch_size=1 if picture else batch_size,
             progress=progress,
-            options={**self.family.plainly, **self._defaults}
+            options={**self.family.plainly, **picture, **self._defaults}
             | {key: value for key, value in options.items() if value is not None},
         )
 

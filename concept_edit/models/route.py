@@ -56,7 +56,7 @@ class OpenRoute:
 
     def __init__(self, family: Family, pipeline: Any, denoiser: torch.nn.Module) -> None:
         self.family, self.pipeline, self.denoiser = family, pipeline, denoiser
-        self.settings = settings(pipeline)
+        self.settings = settings(pipeline) | self.picture
 
     @property
     def encoder(self) -> Any:
@@ -68,6 +68,14 @@ class OpenRoute:
         """The tokenizer; a processor's own where the pipeline has a processor."""
         given = getattr(self.pipeline, self.family.towers[0].tokenizer)
         return getattr(given, "tokenizer", given)
+
+    @property
+    def picture(self) -> dict[str, Any]:
+        """The blank picture beside a prompt, grey, as an argument; empty where no template wants one."""
+        from PIL import Image
+
+        side = 0 if self.family.route is None else self.family.route.picture
+        return {"image": Image.new("RGB", (side, side), "grey")} if side else {}
 
     @cached_property
     def template(self) -> Template:
