@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from tiny import _woken, t5, vae
+from tiny import _woken, clip, t5, vae
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -163,12 +163,12 @@ def qwen_vae() -> Any:
     ).eval()  # fmt: skip
 
 
-def qwen_vl(kind: str, config: str, width: int = 32) -> Any:
+def qwen_vl(kind: str, config: str, width: int = 32, layers: int = 2) -> Any:
     """A tiny Qwen2.5-VL or Qwen3-VL."""
     import transformers
 
     text = {
-        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": 2,
+        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": layers,
         "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": 0, "eos_token_id": 2,
         "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]},
     }  # fmt: skip
@@ -432,6 +432,46 @@ def wan_transformer() -> Any:
     )  # fmt: skip
 
 
+def _hunyuan() -> Any:
+    from diffusers import AutoencoderKLHunyuanImage, HunyuanImagePipeline, HunyuanImageTransformer2DModel
+    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, use_cache=False)
+    transformer = HunyuanImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=1,
+        num_refiner_layers=2, text_embed_dim=32, text_embed_2_dim=16, rope_axes_dim=(8, 8),
+    )  # fmt: skip
+    autoencoder = AutoencoderKLHunyuanImage(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32, 32, 32, 32), layers_per_block=1,
+        spatial_compression_ratio=8, sample_size=64, scaling_factor=1.0,
+    )  # fmt: skip
+    return HunyuanImagePipeline(
+        scheduler=scheduler(), vae=autoencoder.eval(), transformer=_woken(transformer), tokenizer=tokenizer(),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig", layers=3),
+        text_encoder_2=_woken(T5EncoderModel(config)), tokenizer_2=ByT5Tokenizer(),
+    )  # fmt: skip
+
+
+def _kandinsky5() -> Any:
+    from diffusers import Kandinsky5T2IPipeline, Kandinsky5Transformer3DModel
+
+    transformer = Kandinsky5Transformer3DModel(
+        in_visual_dim=4, in_text_dim=32, in_text_dim2=32, time_dim=16, out_visual_dim=4, model_dim=32, ff_dim=32,
+        num_text_blocks=1, num_visual_blocks=1, axes_dims=(4, 6, 6),
+    )  # fmt: skip
+    with torch.no_grad():  # its modulation begins at zero: nothing would move with time
+        for weight in (w for w in transformer.parameters() if not w.any()):
+            weight.copy_(0.1 * torch.randn_like(weight))
+    encoder, words = clip()
+    pipe = Kandinsky5T2IPipeline(
+        scheduler=scheduler(), vae=vae(4), transformer=_woken(transformer), tokenizer=tokenizer(),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"), text_encoder_2=encoder,
+        tokenizer_2=words,
+    )  # fmt: skip
+    pipe.resolutions = [(64, 64)]
+    return pipe
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
@@ -450,4 +490,6 @@ MODERN = {
     "cogview4": _cogview4,
     "ernie": _ernie,
     "wan": _wan,
+    "hunyuan-image": _hunyuan,
+    "kandinsky5": _kandinsky5,
 }

@@ -91,7 +91,8 @@ def _batch(
         given["negative_prompt"] = [negative_prompt] * len(pairs)
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in pairs]
     answer = pipeline(prompt=[prompt for prompt, _ in pairs], generator=generators, **given)
-    return list(answer.images) if hasattr(answer, "images") else [video[0] for video in answer.frames]
+    made = answer.images if hasattr(answer, "images") else answer[0]
+    return [each[0] if isinstance(each, list) else each for each in made]
 
 
 @contextmanager

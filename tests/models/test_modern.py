@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import concept_edit as ce
 from concept_edit.models import open_model
 from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX
+from concept_edit.models.families import FAMILIES
 from concept_edit.models.probe import prompt_readers
 
 PROMPTS = ["a painting by Van Gogh", "", "the red apple"]
@@ -42,16 +44,35 @@ def test_the_readers_of_the_row_are_those_that_read_the_prompt_alone(model):
     assert found == readers | {name for name in found if re.fullmatch(model.family.route.beside, name)}
 
 
-def painted_rows(model, prompt):
+def painted_rows(model, prompt, stream="text"):
     """What the readers are given when the pipeline paints, in the order of its own rows."""
-    caught = []
-    reader = model.pipeline.transformer.get_submodule(model.sites[0].name.removesuffix(".weight"))
+    caught, name = [], next(site.name for site in model.sites if site.stream == stream)
+    reader = getattr(model.pipeline, model.family.denoiser).get_submodule(name.removesuffix(".weight"))
     hook = reader.register_forward_pre_hook(lambda _, given: caught.append(given[0].reshape(-1, given[0].shape[-1])))
+    guided = "guidance_scale" in inspect.signature(type(model.pipeline).__call__).parameters
     try:
-        model.generate(prompt, 0, steps=1, size=64, guidance_scale=1.0)
+        model.generate(prompt, 0, steps=1, size=64, guidance_scale=1.0 if guided else None)
     finally:
         hook.remove()
     return caught[0]
+
+
+@pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if row.route and row.route.pooled])
+def test_a_pooled_vector_is_what_its_reader_is_given_and_is_edited_too(family):
+    model = open_model(tiny_modern.modern_pipeline(family))
+    pooled = model.encode(PROMPTS, batch_size=2)["pooled"]
+    assert pooled.rows.shape == (len(PROMPTS), 1, model.streams["pooled"])
+    for index, prompt in enumerate(PROMPTS):
+        torch.testing.assert_close(pooled.rows[index], painted_rows(model, prompt, "pooled")[:1], rtol=1e-5, atol=1e-5)
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6))
+    source, goal = model.encode(["Van Gogh", "art"])["pooled"].rows[:, 0]
+    moved = source + source @ edit.factors["pooled"].dense().T.float()
+    assert float((moved - goal).norm()) < 0.1 * float((source - goal).norm())
+    name = next(site.name for site in model.sites if site.stream == "pooled")
+    before = model.weights()[name].clone()
+    with edit.applied(model):
+        assert not torch.equal(before, model.weights()[name])
+    assert torch.equal(before, model.weights()[name])
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
