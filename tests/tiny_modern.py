@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 import torch
-from tiny import _woken, t5, vae
+from tiny import _woken, clip, t5, vae
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{{ c.text }}{% endfor %}{% endif %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+IMAGE = "<|image_pad|>"
 _WORDS = (
     "a painting by Van Gogh, in the style of an artist; the photo of a red apple on the table. Describe the image by "
     "detailing the color, shape, size, texture, quantity, text, spatial relationships of the objects and background: "
@@ -37,7 +39,7 @@ def _trained(bos: bool) -> str:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<bos>", "<|vision_start|>", IMAGE, "<|vision_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=700, special_tokens=special, initial_alphabet=alphabet, show_progress=False
@@ -161,12 +163,12 @@ def qwen_vae() -> Any:
     ).eval()  # fmt: skip
 
 
-def qwen_vl(kind: str, config: str, width: int = 32) -> Any:
+def qwen_vl(kind: str, config: str, width: int = 32, layers: int = 2) -> Any:
     """A tiny Qwen2.5-VL or Qwen3-VL."""
     import transformers
 
     text = {
-        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": 2,
+        "vocab_size": 700, "hidden_size": width, "intermediate_size": 48, "num_hidden_layers": layers,
         "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "bos_token_id": 0, "eos_token_id": 2,
         "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [2, 3, 3]},
     }  # fmt: skip
@@ -174,7 +176,9 @@ def qwen_vl(kind: str, config: str, width: int = 32) -> Any:
         "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": width,
         "fullatt_block_indexes": [0], "deepstack_visual_indexes": [0],
     }  # fmt: skip
-    made = getattr(transformers, config)(text_config=text, vision_config=vision)
+    made = getattr(transformers, config)(
+        text_config=text, vision_config=vision, vision_start_token_id=4, image_token_id=5, vision_end_token_id=6
+    )
     return _woken(getattr(transformers, kind)(made))
 
 
@@ -196,6 +200,47 @@ def _qwen() -> Any:
     return QwenImagePipeline(
         scheduler=scheduler(), vae=qwen_vae(), tokenizer=tokenizer(), transformer=qwen_transformer(),
         text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
+    )  # fmt: skip
+
+
+class PlainProcessor:
+    """What `Qwen2VLProcessor` does with a picture, for machines without torchvision, which it wants."""
+
+    def __init__(self, pictures: Any, words: Any) -> None:
+        self.pictures, self.tokenizer = pictures, words
+
+    def __call__(self, text: list[str], images: Any = None, **more: Any) -> Any:
+        seen = self.pictures(images, return_tensors="pt")
+        count = int(seen["image_grid_thw"].prod()) // 4
+        given = self.tokenizer([each.replace(IMAGE, IMAGE * count) for each in text], **more)
+        given.update(seen)
+        return given
+
+
+def processor(words: Any) -> Any:
+    """What puts words and pictures together for Qwen-VL; pictures become four tokens."""
+    from importlib.util import find_spec
+
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    pictures = Qwen2VLImageProcessorPil(
+        patch_size=14, merge_size=2, temporal_patch_size=2, min_pixels=56**2, max_pixels=60**2
+    )
+    if find_spec("torchvision") is None:
+        return PlainProcessor(pictures, words)
+    from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
+
+    return Qwen2VLProcessor(pictures, words, Qwen2VLVideoProcessor())
+
+
+def _qwen_edit(kind: str, *size: Any) -> Any:
+    import diffusers
+
+    words, made = tokenizer(), getattr(diffusers, kind)
+    import_module(made.__module__).calculate_dimensions = lambda *_: size  # they paint a megapixel else
+    return made(
+        scheduler=scheduler(), vae=qwen_vae(), tokenizer=words, processor=processor(words),
+        transformer=qwen_transformer(), text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
     )  # fmt: skip
 
 
@@ -248,8 +293,8 @@ def _lumina2() -> Any:
     )  # fmt: skip
 
 
-def _auraflow() -> Any:
-    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+def umt5() -> tuple[Any, Any]:
+    """A tiny UMT5 encoder and its tokenizer."""
     from transformers import UMT5Config, UMT5EncoderModel
 
     _, words = t5(32)
@@ -257,13 +302,19 @@ def _auraflow() -> Any:
         vocab_size=len(words), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, feed_forward_proj="gated-gelu",
         is_encoder_decoder=False, use_cache=False,
     )  # fmt: skip
+    return _woken(UMT5EncoderModel(config)), words
+
+
+def _auraflow() -> Any:
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+
+    encoder, words = umt5()
     transformer = AuraFlowTransformer2DModel(
         sample_size=8, patch_size=2, in_channels=4, num_mmdit_layers=1, num_single_dit_layers=1, attention_head_dim=16,
         num_attention_heads=2, joint_attention_dim=32, caption_projection_dim=32, pos_embed_max_size=64,
     )  # fmt: skip
     return AuraFlowPipeline(
-        scheduler=scheduler(), vae=vae(4), tokenizer=words, text_encoder=_woken(UMT5EncoderModel(config)),
-        transformer=_woken(transformer),
+        scheduler=scheduler(), vae=vae(4), tokenizer=words, text_encoder=encoder, transformer=_woken(transformer),
     )  # fmt: skip
 
 
@@ -357,11 +408,77 @@ def _ernie() -> Any:
     )  # fmt: skip
 
 
+def _wan() -> Any:
+    from diffusers import AutoencoderKLWan, WanPipeline
+
+    encoder, words = umt5()
+    autoencoder = AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
+    ).eval()  # fmt: skip
+    return WanPipeline(
+        scheduler=scheduler(), vae=autoencoder, tokenizer=words, text_encoder=encoder, transformer=wan_transformer(),
+    )  # fmt: skip
+
+
+def wan_transformer() -> Any:
+    """A tiny denoiser of Wan."""
+    from diffusers import WanTransformer3DModel
+
+    return _woken(
+        WanTransformer3DModel(
+            num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, text_dim=32, freq_dim=16,
+            ffn_dim=32, num_layers=1, rope_max_seq_len=32,
+        )
+    )  # fmt: skip
+
+
+def _hunyuan() -> Any:
+    from diffusers import AutoencoderKLHunyuanImage, HunyuanImagePipeline, HunyuanImageTransformer2DModel
+    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+    config = T5Config(vocab_size=384, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, use_cache=False)
+    transformer = HunyuanImageTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=1,
+        num_refiner_layers=2, text_embed_dim=32, text_embed_2_dim=16, rope_axes_dim=(8, 8),
+    )  # fmt: skip
+    autoencoder = AutoencoderKLHunyuanImage(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32, 32, 32, 32), layers_per_block=1,
+        spatial_compression_ratio=8, sample_size=64, scaling_factor=1.0,
+    )  # fmt: skip
+    return HunyuanImagePipeline(
+        scheduler=scheduler(), vae=autoencoder.eval(), transformer=_woken(transformer), tokenizer=tokenizer(),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig", layers=3),
+        text_encoder_2=_woken(T5EncoderModel(config)), tokenizer_2=ByT5Tokenizer(),
+    )  # fmt: skip
+
+
+def _kandinsky5() -> Any:
+    from diffusers import Kandinsky5T2IPipeline, Kandinsky5Transformer3DModel
+
+    transformer = Kandinsky5Transformer3DModel(
+        in_visual_dim=4, in_text_dim=32, in_text_dim2=32, time_dim=16, out_visual_dim=4, model_dim=32, ff_dim=32,
+        num_text_blocks=1, num_visual_blocks=1, axes_dims=(4, 6, 6),
+    )  # fmt: skip
+    with torch.no_grad():  # its modulation begins at zero: nothing would move with time
+        for weight in (w for w in transformer.parameters() if not w.any()):
+            weight.copy_(0.1 * torch.randn_like(weight))
+    encoder, words = clip()
+    pipe = Kandinsky5T2IPipeline(
+        scheduler=scheduler(), vae=vae(4), transformer=_woken(transformer), tokenizer=tokenizer(),
+        text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"), text_encoder_2=encoder,
+        tokenizer_2=words,
+    )  # fmt: skip
+    pipe.resolutions = [(64, 64)]
+    return pipe
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
     "flux2-klein": _klein,
     "qwen-image": _qwen,
+    "qwen-image-edit": partial(_qwen_edit, "QwenImageEditPipeline", 64, 64, None),
+    "qwen-image-edit-plus": partial(_qwen_edit, "QwenImageEditPlusPipeline", 64, 64),
     "krea2": _krea2,
     "chroma": _chroma,
     "lumina2": _lumina2,
@@ -372,4 +489,7 @@ MODERN = {
     "ovis": _ovis,
     "cogview4": _cogview4,
     "ernie": _ernie,
+    "wan": _wan,
+    "hunyuan-image": _hunyuan,
+    "kandinsky5": _kandinsky5,
 }

@@ -52,6 +52,10 @@ class Route:
     """Whether the first module takes that mask too."""
     alone: bool = False
     """Whether prompts are asked for one by one: the pipeline pads to the longest of a batch and hears the pads."""
+    pooled: int | Literal["mean"] | None = None
+    """Which part is the pooled vector; `mean`: the denoiser takes the mean of the rows it hears."""
+    picture: int = 0
+    """Side of the blank picture that stands beside every prompt, for pipelines whose template wants one."""
     beside: str = ""
     """Pattern of further layers that move with the prompt alone, before or after the readers, and are left alone."""
 
@@ -219,6 +223,24 @@ FAMILIES: dict[str, Family] = {
             "txt_in",
             Route(("txt_norm", "txt_in"), mask=1),
         ),
+        _asked(
+            "qwen-image-edit",
+            "Qwen-Image-Edit",
+            r"QwenImageEdit(|Inpaint)Pipeline",
+            "QwenImageTransformer2DModel",
+            "txt_in",
+            Route(("txt_norm", "txt_in"), mask=1, alone=True, picture=1024),
+            pipeline="QwenImageEditPipeline",
+        ),
+        _asked(
+            "qwen-image-edit-plus",
+            "Qwen-Image-Edit 2509 and 2511",
+            r"QwenImageEditPlusPipeline",
+            "QwenImageTransformer2DModel",
+            "txt_in",
+            Route(("txt_norm", "txt_in"), mask=1, alone=True, picture=384),
+            pipeline="QwenImageEditPlusPipeline",
+        ),
         # Its fusion lets every row hear all others, so that rows before a concept move with it too.
         _asked(
             "krea2",
@@ -304,6 +326,54 @@ FAMILIES: dict[str, Family] = {
             "text_proj",
             Route(("text_proj",)),
             plainly={"use_pe": False},
+        ),
+        # Words in quotation marks also come by ByT5 and `context_embedder_2`: left as they are.
+        _asked(
+            "hunyuan-image",
+            "HunyuanImage 2.1",
+            r"HunyuanImagePipeline",
+            "HunyuanImageTransformer2DModel",
+            "",
+            Route(
+                ("context_embedder.proj_in",),
+                mask=1,
+                alone=True,
+                pooled="mean",
+                beside=r"context_embedder\.(time_text_embed\.text_embedder\.linear_2"
+                r"|token_refiner\.refiner_blocks\.0\.attn\.to_(q|k|v|out\.0))\.weight|context_embedder_2\..+",
+            ),
+            readers=(
+                Reader(r"context_embedder\.proj_in\.weight", "text", "context"),
+                Reader(r"context_embedder\.time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
+            ),
+        ),
+        _asked(
+            "kandinsky5",
+            "Kandinsky 5",
+            r"Kandinsky5T2IPipeline",
+            "Kandinsky5Transformer3DModel",
+            "",
+            Route(("text_embeddings",), alone=True, pooled=1),
+            pipeline="Kandinsky5T2IPipeline",
+            towers=(Tower("text_encoder", "tokenizer", "asked"), Tower("text_encoder_2", "tokenizer_2", "asked")),
+            readers=(
+                Reader(r"text_embeddings\.in_layer\.weight", "text", "context"),
+                Reader(r"pooled_text_embeddings\.in_layer\.weight", "pooled", "pooled"),
+            ),
+        ),
+        # Behind this layer each denoiser of Wan 2.2 has keys and values of its own; before it both hear the same rows.
+        _asked(
+            "wan",
+            "Wan",
+            r"WanPipeline",
+            "WanTransformer3DModel",
+            r"condition_embedder\.text_embedder\.linear_1",
+            Route(
+                ("condition_embedder.text_embedder",),
+                beside=r"condition_embedder\.text_embedder\.linear_2\.weight|blocks\.\d+\.attn2\.to_[kv]\.weight",
+            ),
+            pipeline="WanPipeline",
+            plainly={"num_frames": 1, "output_type": "pil"},
         ),
     )
 }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class OpenedModel:
         self._defaults = dict(defaults or {})
         self.shapes = self._shapes()
         """Name -> shape of the denoiser's text-side matrices."""
-        self.sites = _sites(family, self.shapes, self.towers, name)
+        self.sites = _sites(self)
         self.streams = _streams(self.sites, self.shapes)
         _check_widths(self)
         _check_finite(self)
@@ -147,14 +148,17 @@ class OpenedModel:
         """
         check_options(steps, guidance_scale)
         self._refuse_words_alone()
+        if guidance_scale is not None and "guidance_scale" not in signature(type(self.pipeline).__call__).parameters:
+            raise ValueError(f"{self.family.title} takes no guidance scale; leave it out.")
         options = {"num_inference_steps": steps, "guidance_scale": guidance_scale, "height": size, "width": size}
+        picture = {} if self.route is None else self.route.picture
         return paint(
             self.pipeline,
             pairs_of(prompts, seeds),
             negative_prompt=self._negative(negative_prompt),
-            batch_size=batch_size,
+            batch_size=1 if picture else batch_size,
             progress=progress,
-            options={**self.family.plainly, **self._defaults}
+            options={**self.family.plainly, **picture, **self._defaults}
             | {key: value for key, value in options.items() if value is not None},
         )
 
@@ -195,17 +199,15 @@ def _adopt(denoiser: torch.nn.Module, matrices: Mapping[str, Tensor]) -> None:
         named[name].data = tensor
 
 
-def _sites(
-    family: Family, shapes: Mapping[str, tuple[int, ...]], towers: Sequence[OpenTower], name: str
-) -> tuple[Site, ...]:
-    found = readers_of(family, shapes)
-    missing = {reader.role for reader in family.readers} - {reader.role for reader in found.values()}
+def _sites(model: OpenedModel) -> tuple[Site, ...]:
+    found = readers_of(model.family, model.shapes)
+    missing = {reader.role for reader in model.family.readers} - {reader.role for reader in found.values()}
     if missing:
         raise ValueError(
-            f"{name} has no text-side matrices of role {', '.join(sorted(missing))}; "
-            f"a {family.title} denoiser has them: is the file complete?"
+            f"{model.name} has no text-side matrices of role {', '.join(sorted(missing))}; "
+            f"a {model.family.title} denoiser has them: is the file complete?"
         )
-    pooled = sum(tower.pooled_width for tower in towers)
+    pooled = _given(model).get("pooled") if any(reader.leading for reader in found.values()) else None
     return tuple(Site(n, r.stream, r.role, pooled if r.leading else None) for n, r in found.items())
 
 
@@ -220,8 +222,7 @@ def _check_widths(model: OpenedModel) -> None:
         width = model.shapes[site.name][1]
         if (site.columns is None and width != model.streams[site.stream]) or width < (site.columns or 0):
             raise ValueError(f"{site.name} of {model.name} reads {width} columns, its stream has another width.")
-    pooled = sum(tower.pooled_width for tower in model.towers)
-    given = {"pooled": pooled} | ({} if _token_width(model) is None else {"text": _token_width(model)})
+    given = _given(model)
     for stream, width in model.streams.items():
         if given.get(stream, width) != width:
             raise ValueError(
@@ -230,15 +231,16 @@ def _check_widths(model: OpenedModel) -> None:
             )
 
 
-def _token_width(model: OpenedModel) -> int | None:
-    """Width of a text row; None when CLIP rows alone are padded to a width that no tower sets."""
+def _given(model: OpenedModel) -> dict[str, int]:
+    """Width of the rows that each stream is given; none of text where CLIP's are padded to a width no tower sets."""
     if model.route is not None:
-        return model.route.width()
+        return model.route.widths()
+    pooled = {"pooled": sum(tower.pooled_width for tower in model.towers)}
     feeding = [tower for tower in model.towers if tower.spec.hidden is not None]
     t5 = [tower for tower in feeding if tower.spec.kind == "t5"]
     if any(tower.optional for tower in model.family.towers) and not t5:
-        return None
-    return sum(tower.token_width for tower in (t5 or feeding))
+        return pooled
+    return pooled | {"text": sum(tower.token_width for tower in (t5 or feeding))}
 
 
 def _check_finite(model: OpenedModel) -> None:

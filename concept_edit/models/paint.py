@@ -69,7 +69,9 @@ def paint(
     progress: Callable[[int, int], None] | None,
     options: Mapping[str, Any],
 ) -> list[Image]:
-    """One image per (prompt, seed) pair; each has a CPU generator of its own, so batches do not matter."""
+    """One image per (prompt, seed) pair; each has a CPU generator of its own, so batches do not matter.
+
+    Of a video that is its first frame."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
     images: list[Image] = []
@@ -88,7 +90,9 @@ def _batch(
     if negative_prompt is not None:
         given["negative_prompt"] = [negative_prompt] * len(pairs)
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in pairs]
-    return list(pipeline(prompt=[prompt for prompt, _ in pairs], generator=generators, **given).images)
+    answer = pipeline(prompt=[prompt for prompt, _ in pairs], generator=generators, **given)
+    made = answer.images if hasattr(answer, "images") else answer[0]
+    return [each[0] if isinstance(each, list) else each for each in made]
 
 
 @contextmanager

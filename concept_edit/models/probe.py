@@ -17,8 +17,8 @@ from torch import Tensor
 _PROMPTS = ("a cat", "the red village by the sea")
 _STEPS = 2
 _SHOWN = 6
-_PLAINLY = {"use_resolution_binning": False, "enable_prompt_rewrite": False, "use_pe": False}
-"""What keeps pipelines from other sizes and other prompts than the given ones."""
+_PLAINLY = {"use_resolution_binning": False, "enable_prompt_rewrite": False, "use_pe": False, "num_frames": 1}
+"""What keeps pipelines from other sizes, other prompts and longer films than the given ones."""
 
 Seen = Mapping[str, list[int]]
 """Layer -> a hash of its input at every call, in order."""

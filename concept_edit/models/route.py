@@ -49,6 +49,7 @@ class _Answer:
     rows: Sequence[Tensor]
     """Prompt by prompt; not all of them are heard."""
     mask: Bool[Tensor, "prompts tokens"] | None
+    pooled: Float[Tensor, "prompts d_pooled"] | None
 
 
 class OpenRoute:
@@ -56,7 +57,7 @@ class OpenRoute:
 
     def __init__(self, family: Family, pipeline: Any, denoiser: torch.nn.Module) -> None:
         self.family, self.pipeline, self.denoiser = family, pipeline, denoiser
-        self.settings = settings(pipeline)
+        self.settings = settings(pipeline) | self.picture
 
     @property
     def encoder(self) -> Any:
@@ -68,6 +69,14 @@ class OpenRoute:
         """The tokenizer; a processor's own where the pipeline has a processor."""
         given = getattr(self.pipeline, self.family.towers[0].tokenizer)
         return getattr(given, "tokenizer", given)
+
+    @property
+    def picture(self) -> dict[str, Any]:
+        """The blank picture beside a prompt, grey, as an argument; empty where no template wants one."""
+        from PIL import Image
+
+        side = 0 if self.family.route is None else self.family.route.picture
+        return {"image": Image.new("RGB", (side, side), "grey")} if side else {}
 
     @cached_property
     def template(self) -> Template:
@@ -89,24 +98,31 @@ class OpenRoute:
         assert self.family.route is not None
         size = 1 if self.family.route.alone else batch_size
         batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-        return {"text": _joined([part for batch in batches for part in self._batch(batch)])}
+        found = [self._batch(batch) for batch in batches]
+        streams = {"text": _joined([prompt for prompts, _ in found for prompt in prompts])}
+        if self.family.route.pooled is not None:
+            rows = torch.cat([pooled for _, pooled in found if pooled is not None])
+            streams["pooled"] = _pooled(rows.float().cpu(), streams["text"].cut)
+        return streams
 
-    def width(self) -> int:
-        """Numbers a row has where it reaches the readers.
+    def widths(self) -> dict[str, int]:
+        """Numbers a row of each stream has where it reaches the readers.
 
         Raises:
             ValueError: an encoder whose rows the denoiser's modules do not take.
         """
         try:
             with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id):
-                return int(self._caught(self._asked([""]))[0].shape[-1])
+                answer = self._asked([""])
+                given = {"text": int(self._caught(answer)[0].shape[-1])}
+                return given if answer.pooled is None else given | {"pooled": int(answer.pooled.shape[-1])}
         except RuntimeError as error:
             raise ValueError(
                 f"the text encoder does not fit the {self.family.denoiser} ({str(error).splitlines()[0]}): "
                 "they do not belong together"
             ) from error
 
-    def _batch(self, prompts: Sequence[str]) -> list[_Prompt]:
+    def _batch(self, prompts: Sequence[str]) -> tuple[list[_Prompt], Tensor | None]:
         numbers, heard = self.numbers(prompts)
         answer = self._asked(prompts)
         caught = self._caught(answer)
@@ -118,7 +134,7 @@ class OpenRoute:
             kinds = kinds_of(numbers[index], real, own, mask)
             cut = "" if not bool(real.all()) else self._cut(prompt, own[1] - own[0])
             found.append(_arranged(caught[index].float().cpu(), kinds, cut))
-        return found
+        return found, answer.pooled
 
     def _cut(self, prompt: str, own: int) -> str:
         """What did not fit in, of a prompt that left no padding."""
@@ -129,8 +145,9 @@ class OpenRoute:
         route = self.family.route
         assert route is not None
         answer = ask(self.pipeline, prompts, self.settings)
-        mask = None if route.mask is None else answer[route.mask]
-        return _Answer(list(answer[route.rows]), None if mask is None else mask.bool().cpu())
+        rows, mask = answer[route.rows], None if route.mask is None else answer[route.mask]
+        pooled = _mean(rows, mask) if route.pooled == "mean" else None if route.pooled is None else answer[route.pooled]
+        return _Answer(list(rows), None if mask is None else mask.bool().cpu(), pooled)
 
     def _caught(self, answer: _Answer) -> list[Tensor]:
         """Rows as the readers take them in, prompt by prompt."""
@@ -169,6 +186,22 @@ class OpenRoute:
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _mean(rows: Tensor, mask: Tensor | None) -> Tensor:
+    """Over the rows that are heard, as the denoiser takes it."""
+    heard = torch.ones_like(rows[..., :1]) if mask is None else mask[..., None].to(rows)
+    return (rows * heard).sum(dim=1) / heard.sum(dim=1)
+
+
+def _pooled(rows: Float[Tensor, "prompts d_pooled"], cut: tuple[str, ...]) -> Encoded:
+    return Encoded(
+        rows=rows[:, None],
+        subject=torch.ones(len(rows), 1, dtype=torch.bool),
+        eos=torch.zeros(len(rows), dtype=torch.long),
+        cut=cut,
+        pooled=True,
+    )
 
 
 @dataclass(frozen=True)

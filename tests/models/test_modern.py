@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import concept_edit as ce
 from concept_edit.models import open_model
 from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX
+from concept_edit.models.families import FAMILIES
 from concept_edit.models.probe import prompt_readers
 
 PROMPTS = ["a painting by Van Gogh", "", "the red apple"]
@@ -27,6 +29,8 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
+    if isinstance(getattr(model.pipeline, "processor", None), tiny_modern.PlainProcessor):
+        pytest.skip("the pipeline's processor wants torchvision")
     place = tmp_path_factory.mktemp("modern") / model.family.name
     model.pipeline.save_pretrained(place)
     return place
@@ -34,22 +38,41 @@ def folder(model, tmp_path_factory):
 
 def test_the_readers_of_the_row_are_those_that_read_the_prompt_alone(model):
     """Probed by painting: what moves with the prompt and neither with noise nor with time."""
-    found = set(prompt_readers(model.pipeline, **SIZE))
+    found = set(prompt_readers(model.pipeline, **SIZE, **model.route.picture))
     readers = {site.name for site in model.sites}
     assert readers <= found
     assert found == readers | {name for name in found if re.fullmatch(model.family.route.beside, name)}
 
 
-def painted_rows(model, prompt):
+def painted_rows(model, prompt, stream="text"):
     """What the readers are given when the pipeline paints, in the order of its own rows."""
-    caught = []
-    reader = model.pipeline.transformer.get_submodule(model.sites[0].name.removesuffix(".weight"))
+    caught, name = [], next(site.name for site in model.sites if site.stream == stream)
+    reader = getattr(model.pipeline, model.family.denoiser).get_submodule(name.removesuffix(".weight"))
     hook = reader.register_forward_pre_hook(lambda _, given: caught.append(given[0].reshape(-1, given[0].shape[-1])))
+    guided = "guidance_scale" in inspect.signature(type(model.pipeline).__call__).parameters
     try:
-        model.generate(prompt, 0, steps=1, size=64, guidance_scale=1.0)
+        model.generate(prompt, 0, steps=1, size=64, guidance_scale=1.0 if guided else None)
     finally:
         hook.remove()
     return caught[0]
+
+
+@pytest.mark.parametrize("family", [name for name, row in FAMILIES.items() if row.route and row.route.pooled])
+def test_a_pooled_vector_is_what_its_reader_is_given_and_is_edited_too(family):
+    model = open_model(tiny_modern.modern_pipeline(family))
+    pooled = model.encode(PROMPTS, batch_size=2)["pooled"]
+    assert pooled.rows.shape == (len(PROMPTS), 1, model.streams["pooled"])
+    for index, prompt in enumerate(PROMPTS):
+        torch.testing.assert_close(pooled.rows[index], painted_rows(model, prompt, "pooled")[:1], rtol=1e-5, atol=1e-5)
+    edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6))
+    source, goal = model.encode(["Van Gogh", "art"])["pooled"].rows[:, 0]
+    moved = source + source @ edit.factors["pooled"].dense().T.float()
+    assert float((moved - goal).norm()) < 0.1 * float((source - goal).norm())
+    name = next(site.name for site in model.sites if site.stream == "pooled")
+    before = model.weights()[name].clone()
+    with edit.applied(model):
+        assert not torch.equal(before, model.weights()[name])
+    assert torch.equal(before, model.weights()[name])
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -141,11 +164,14 @@ COMFY = {
     "flux2": "transformer.context_embedder",
     "flux2-klein": "transformer.context_embedder",
     "qwen-image": "transformer.txt_in",
+    "qwen-image-edit": "transformer.txt_in",
+    "qwen-image-edit-plus": "transformer.txt_in",
     "krea2": "transformer.txt_in.linear_1",
     "chroma": "transformer.context_embedder",
     "lumina2": "diffusion_model.cap_embedder.1",
     "auraflow": "transformer.context_embedder",
     "ernie": "transformer.text_proj",
+    "wan": "diffusion_model.text_embedding.0",
 }
 """The layer's name in ComfyUI's own table of LoRA keys."""
 
@@ -249,3 +275,21 @@ def test_a_guarded_edit_is_solved_alike_with_and_without_square_matrices(zimage,
     again = ce.solve_statistics(ce.Statistics.load(tmp_path / "s.safetensors"))
     assert torch.equal(again.factors["text"].left, edits[1].factors["text"].left)
     assert torch.equal(again.factors["text"].right, edits[1].factors["text"].right)
+
+
+def test_two_denoisers_are_edited_one_by_one_and_paint_together(tmp_path):
+    pipe = tiny_modern.modern_pipeline("wan")
+    both = type(pipe)(**{**pipe.components, "transformer_2": tiny_modern.wan_transformer()}, boundary_ratio=0.5)
+    with pytest.raises(ValueError, match=r"two denoisers in turn, transformer and transformer_2"):
+        open_model(both)
+    both.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"two denoisers in turn"):
+        open_model(tmp_path)
+    first = open_model(type(both)(**{**both.components, "transformer_2": None}))
+    second = open_model(type(both)(**{**both.components, "transformer": both.transformer_2, "transformer_2": None}))
+    edit = ce.solve(first, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
+    weights = [part.condition_embedder.text_embedder.linear_1.weight for part in (both.transformer, both.transformer_2)]
+    before = [weight.detach().clone() for weight in weights]
+    with edit.applied(first), edit.applied(second):
+        assert not any(map(torch.equal, before, weights))
+    assert all(map(torch.equal, before, weights))

@@ -14,6 +14,7 @@ import torch
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, readers_of
+from concept_edit.models.files.plain_json import read_json
 from concept_edit.models.files.weights_files import Weights, part, variant_of
 from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
@@ -28,6 +29,7 @@ def open_asked(
     folder: Path, family: Family, config: Mapping[str, Any], place: Placement, *, name: str, defaults: Mapping[str, Any]
 ) -> OpenedModel:
     """Open a diffusers folder of a family with a `Route`."""
+    refuse_two(family.pipeline, family, _listed(folder, f"{family.denoiser}_2"))
     weights = part(folder / family.denoiser)
     names = list(readers_of(family, weights.where))
     dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
@@ -44,6 +46,27 @@ def open_asked(
         origin=Origin(folder, matrices.names),
         route=OpenRoute(family, shell, denoiser),
     )
+
+
+def refuse_two(kind: str, family: Family, second: Any) -> None:
+    """Refuse a pipeline of two denoisers that take turns: edited in one alone it would be half edited.
+
+    Raises:
+        ValueError: saying how to edit both.
+    """
+    if second is not None:
+        one, two = family.denoiser, f"{family.denoiser}_2"
+        raise ValueError(
+            f"This {kind} paints with two denoisers in turn, {one} and {two}, and an edit of one is half an edit: open "
+            f"each by itself, {kind}(**{{**pipe.components, '{two}': None}}) and the same with '{one}': pipe.{two}, "
+            "and apply or export the edit for both. Their weights are shared, so pipe itself paints with both edits."
+        )
+
+
+def _listed(folder: Path, name: str) -> object:
+    """What the folder's index has of a component; None where it has none."""
+    entry = read_json(folder / "model_index.json").get(name)
+    return entry[0] if isinstance(entry, list) and entry else None
 
 
 def _frozen(shell: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from concept_edit.models.encode import OpenTower
 from concept_edit.models.families import Family, family_of
+from concept_edit.models.files.asked import refuse_two
 from concept_edit.models.files.folder import channels_of, layers_of
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.probe import told
@@ -31,6 +32,7 @@ def open_live(pipeline: Any, *, name: str = "", defaults: Mapping[str, Any] | No
         raise ValueError(f"{error}; {told(pipeline)}") from error
     if getattr(pipeline, family.denoiser, None) is None:
         raise ValueError(f"This {kind} has no {family.denoiser}; give a complete {family.title} pipeline.")
+    refuse_two(kind, family, getattr(pipeline, f"{family.denoiser}_2", None))
     config = getattr(denoiser, "config", {})
     about: dict[str, Any] = {"layers": layers_of(config), "channels": channels_of(config)}
     route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
