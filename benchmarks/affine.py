@@ -77,25 +77,27 @@ def _centred(draw: Draw, around: Surroundings) -> Change:
 
 def leace(draw: Draw) -> Change:
     """r(x) = x − W⁺ P W (x − μ), P on the span of W Σ_xz, z which artist is erased."""
-    return _erased(draw, torch.eye(draw.world.null.shape[1], dtype=torch.float64))
+    return _erased(draw)
 
 
 def leace_equality(draw: Draw) -> Change:
     """The same among the affine maps that leave the empty prompt's rows where they are."""
-    return _erased(draw, complement(draw.world.null.double() - draw.around.mean))
+    return _erased(draw, equality=True)
 
 
 def linear_limit(draw: Draw) -> Change:
     """What needs no bias: the least linear map, by the rows' second moment, that takes every erased row to the mean."""
-    return _erased(draw, torch.eye(draw.world.null.shape[1], dtype=torch.float64), linear=True)
+    return _erased(draw, linear=True)
 
 
-def _erased(draw: Draw, basis: Tensor, *, linear: bool = False) -> Change:
+def _erased(draw: Draw, *, equality: bool = False, linear: bool = False) -> Change:
     """x + A (x − μ) with A = − D (SᵀΣ⁻¹S)⁻¹ SᵀΣ⁻¹ read on a basis: D leads from the mean to the erased rows, S is D
     there. With the whole basis this is LEACE's − W⁺ P W."""
     rows = torch.cat([draw.world.captions, draw.rows(draw.kept, "{}"), draw.rows(draw.erased, "{}")]).double()
     mean, erased = rows.mean(dim=0), draw.rows(draw.erased, "{}").double()
     origin = torch.zeros_like(mean) if linear else mean
+    still = draw.world.null.double() - origin
+    basis = complement(still if equality else still[:0])
     around, read = (rows - origin) @ basis, (erased - origin) @ basis
     moment = around.T @ around / len(rows)
     moment.diagonal().add_(1e-9 * float(moment.trace()))
