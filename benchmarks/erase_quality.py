@@ -353,6 +353,14 @@ def plot(results: list[Result], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+_FIRST, *_LATER = erased(Cell("style", "", 3))
+ABOUT = {
+    "concept": "UCE 2023 and 2025 as shipped: nothing named kept. With the kept list that ours get: rivals.md.\n",
+    "style": f"1 is {_FIRST} alone, the easiest; then {' and '.join(_LATER)} join it. 8 pictures of each. Each style\n"
+    "alone, by its name and in other wordings: rivals.md.\n",
+}
+
+
 def report(out: Path) -> str:
     near, parts = neighbours(), []
     for kind in ("concept", "style"):
@@ -362,7 +370,7 @@ def report(out: Path) -> str:
         refused = [c for c in found if "refused" in c]
         results = [Result(c, original, near) for c in found if "refused" not in c]
         results.sort(key=lambda r: (r.count, list(ALL).index(r.name)))
-        parts += [f"Erased {kind}s:\n", table(results, kind), ""]
+        parts += [f"Erased {kind}s:\n", ABOUT[kind], table(results, kind), ""]
         parts += [f"Refused: {c['cell']['method']} at {c['cell']['count']}: {c['refused']}\n" for c in refused]
         parts += [gaps(results), ""]
         if kind == "concept":

@@ -39,6 +39,8 @@ CHECKED = ("a {}", "a picture of a {}", "an emoji of a {}", "an image of a {}")
 FIRST, OTHERS, CHECK = 9101, 9901, 7301
 SHOWN = 2
 """Pictures of a strength that are kept for the strip."""
+BESIDE = ("dog", "car", "tree", "sun", "umbrella", "fish", "star", "rocket")
+"""Things whose two styles make the direction of a style slider, too."""
 STYLED = ("red apple", "penguin", "house", "guitar")
 
 
@@ -57,10 +59,13 @@ class Slider:
         """Whether it slides a style."""
         return self.shown != "woman"
 
-    def recipe(self, method: str, *, whole: bool = False) -> ce.Recipe:
-        """From one end to the other, the other concepts kept; `whole`: every wording that is painted is in it."""
+    def recipe(self, method: str, *, contrasts: bool = False, whole: bool = False) -> ce.Recipe:
+        """From one end to the other, the other concepts kept; `contrasts`: the direction is a mean over others;
+        `whole`: every wording that is painted is in it."""
+        group = BESIDE if self.styled else tuple(p.name for p in PROFESSIONS)
+        others = tuple(other for other in group if other != self.name) if contrasts else ()
         wordings = tuple(dict.fromkeys((*WORDINGS, *TEMPLATES))) if whole else WORDINGS
-        edit = ce.Steer(self.name, towards=self.towards, away=self.away, wordings=wordings)
+        edit = ce.Steer(self.name, towards=self.towards, away=self.away, contrasts=others, wordings=wordings)
         return ce.Recipe(edits=[edit], preserve=kept(self.name), method=method, tokens="subject")
 
     def hits(self, verdicts: Sequence[Any]) -> int:
@@ -90,7 +95,7 @@ def turned(found: ce.Statistics, direction: str) -> ce.Statistics:
     covariance of caption tokens times that mean (the direction that tells the two ends apart best), as long as it takes
     to go as far along it.
     """
-    if direction == "own":
+    if direction in ("own", "contrasts"):
         return found
     stream = found.streams["text"]
     pairs, around = stream.pairs, stream.around
@@ -171,7 +176,8 @@ def measured(
     asked = {"pictures": args.pictures, "others": args.others, "strengths": list(strengths), "steps": args.steps}
     if path.exists() and (held := json.loads(path.read_text()))["asked"] == asked:
         return held["found"]
-    edit = ce.solve_statistics(turned(ce.collect(model, slider.recipe(args.method, whole=args.whole)), args.direction))
+    recipe = slider.recipe(args.method, contrasts=args.direction == "contrasts", whole=args.whole)
+    edit = ce.solve_statistics(turned(ce.collect(model, recipe), args.direction))
     found = []
     for strength in strengths:
         with edit.applied(model, strength):
@@ -226,7 +232,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=9, help="strengths from -2 to 2")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     parser.add_argument("--method", default="guarded", choices=("guarded", "uce"))
-    parser.add_argument("--direction", default="own", choices=("own", "mean", "lda"))
+    parser.add_argument("--direction", default="contrasts", choices=("contrasts", "own", "mean", "lda"))
     parser.add_argument("--whole", action="store_true", help="the held-out wording is in the recipe, too")
     parser.add_argument("--marks", action="store_true", help="at the calibrated marks instead")
     parser.add_argument("--only", help="some sliders, by name, separated by commas")

@@ -43,7 +43,7 @@ def build_app(workshop: Workshop) -> gr.Blocks:
             with gr.Column(scale=3, min_width=260):
                 gr.Markdown(HEAD)
                 place = gr.Markdown(workshop.place(), elem_id="place")
-            with gr.Column(scale=4, min_width=300), gr.Row(elem_classes=["bottom", "wrapping"]):
+            with gr.Column(scale=4, min_width=300):
                 chooser = lay_out(workshop)
         shared = Shared(workshop, visit, chooser.model)
         with gr.Tabs(elem_id="errands", selected="home") as errands:

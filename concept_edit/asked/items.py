@@ -163,7 +163,9 @@ class Steer:
     """Slide `concept` along the way from `away` to `towards`: a slider, whose strength says how far and which way.
 
     The goal of the concept's rows is c + (towards − away), row by row in place; an edit is linear in its strength, so
-    at strength α they are led to c + α (towards − away), and a negative strength leads the other way.
+    at strength α they are led to c + α (towards − away), and a negative strength leads the other way. With `contrasts`
+    the difference is the mean over the concept and these: what one pair of prompts says besides the attribute averages
+    out (the difference in means of Belrose et al., arXiv 2306.03819, in place of one pair).
     """
 
     stays: ClassVar[bool] = True
@@ -173,6 +175,8 @@ class Steer:
     """How the concept is asked for at the upper end: 'old person'."""
     away: str = ""
     """How it is asked for at the lower end: 'young person'; '' is the concept as it is."""
+    contrasts: tuple[str, ...] = ()
+    """Further concepts that both ends are asked of too, each in the concept's place: other professions."""
     range: tuple[float, float] = (-2.0, 2.0)
     """Strengths between which the slider is meant to be used."""
     weight: Weight = 1.0
@@ -181,10 +185,15 @@ class Steer:
     """Further prompts that mean the concept: templates with `{}`, or the sets "art" and "object"."""
 
     _check_concept = field_validator("concept")(named)
-    _one_wording = field_validator("wordings", mode="before")(_listed)
+    _one_wording = field_validator("wordings", "contrasts", mode="before")(_listed)
 
     @model_validator(mode="after")
     def _check_ends(self) -> Steer:
+        if self.contrasts and not all(self.concept in end for end in (self.towards, self.away or self.concept)):
+            raise ValueError(
+                f"with contrasts both ends must name {self.concept!r}, so that the others can stand in its place: "
+                f"'old {self.concept}', 'young {self.concept}'"
+            )
         whole = [template for template in self.templates() if "{}" not in template]
         if whole:
             raise ValueError(f"the wording {whole[0]!r} names no place for the ends of the slider; write {{}} in it")
@@ -203,9 +212,13 @@ class Steer:
         """As of `Erase`."""
         return templates_of(self.wordings)
 
-    def ends(self, template: str) -> tuple[str, str]:
-        """The prompts at both ends of one of `templates()`: towards, away."""
-        return template.replace("{}", self.towards).strip(), template.replace("{}", self.away or self.concept).strip()
+    def ends(self, template: str, of: str | None = None) -> tuple[str, str]:
+        """The prompts at both ends of one of `templates()`: towards, away; `of` is a contrast in the concept's
+        place."""
+        towards, away = self.towards, self.away or self.concept
+        if of is not None:
+            towards, away = (end.replace(self.concept, of) for end in (towards, away))
+        return template.replace("{}", towards).strip(), template.replace("{}", away).strip()
 
 
 KINDS: Mapping[str, type] = {"erase": Erase, "moderate": Moderate, "debias": Debias, "steer": Steer}

@@ -14,7 +14,13 @@ ConceptsFile = Annotated[
 ]
 Guide = Annotated[
     str | None,
-    typer.Option("--guide", "--guide_concepts", help="What to paint instead: one guide, or one for each, by ';'."),
+    typer.Option(
+        "--guide",
+        "--guide_concepts",
+        "--guided_concept",
+        "--guided_concepts",
+        help="What to paint instead: one guide, or one for each, by ';'.",
+    ),
 ]
 Kept = Annotated[str, typer.Option("--preserve", "--preserve_concepts", help="Prompts to keep, separated by ';'.")]
 KeptFile = Annotated[Path | None, typer.Option("--preserve-file", help="Prompts to keep, as --concepts-file.")]
@@ -32,10 +38,15 @@ Tokens = Annotated[
 ]
 Wordings = Annotated[str, typer.Option("--wordings", help="More wordings: art, object, or templates with {}, by ';'.")]
 Expand = Annotated[
-    Literal["true", "false"], typer.Option("--expand_prompts", help="Add the wordings of --concept_type (UCE's flag).")
+    Literal["true", "false"],
+    typer.Option("--expand_prompts", help="Add the wordings of --concept_type (UCE's flag); unsafe has none."),
 ]
 Kind = Annotated[
-    Literal["art", "object"] | None, typer.Option("--concept_type", help="art: the guide is 'art' unless given.")
+    Literal["art", "object", "unsafe"] | None,
+    typer.Option(
+        "--concept_type",
+        help="UCE's flag. art: the guide is 'art' unless given; unsafe: the empty prompt, as `moderate`.",
+    ),
 ]
 Method = Annotated[
     Literal["uce", "guarded", "gated"] | None,

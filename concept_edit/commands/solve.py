@@ -85,14 +85,14 @@ def erase(
 ) -> None:
     """Erase concepts: paint the guide wherever they are asked for."""
     default = "art" if concept_type == "art" else ""
-    as_uce = expand_prompts == "true"
-    words = (*split(wordings), *([concept_type or "object"] if as_uce else []))
+    as_uce, unsafe = expand_prompts == "true", concept_type == "unsafe"
+    words = (*split(wordings), *([concept_type or "object"] if as_uce and not unsafe else []))
     guides = [part.strip() for part in (default if guide is None else guide).split(";")]
     edits = _listed(";".join((concepts, edit_concepts)), guides, words)
     if concepts_file is not None:
         edits += read_concepts(concepts_file, guide=guides[0], wordings=words)
     recipe = Recipe(
-        edits=edits,
+        edits=tuple(_moderated(edit) if unsafe and not edit.guide else edit for edit in edits),
         preserve=_kept(preserve, preserve_file),
         ridge=ridge,
         erase_scale=erase_scale,
@@ -129,7 +129,7 @@ def moderate(
     listed = _listed(concepts, ("",), words)
     if concepts_file is not None:
         listed += read_concepts(concepts_file, wordings=words)
-    edits = tuple(Moderate(edit.concept, weight=edit.weight, wordings=edit.wordings) for edit in listed)
+    edits = tuple(_moderated(edit) for edit in listed)
     kept = _kept(preserve, preserve_file)
     recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(layers), **_how(method, tokens))
     target = out or Path("edit.safetensors")
@@ -141,6 +141,9 @@ def steer(
     *,
     towards: Annotated[str, typer.Option("--towards", help="The upper end, {} for the concept: 'old {}'.")],
     away: Annotated[str, typer.Option("--away", help="The lower end: 'young {}'. [the concept as it is]")] = "",
+    contrasts: Annotated[
+        str, typer.Option("--contrasts", help="Other concepts whose ends make the direction too, by ; .")
+    ] = "",
     low: Annotated[float, typer.Option("--from", help="Lowest strength the slider is meant for.")] = -2.0,
     high: Annotated[float, typer.Option("--to", help="Highest strength.")] = 2.0,
     preserve: Kept = "",
@@ -165,6 +168,7 @@ def steer(
             concept,
             towards=towards.replace("{}", concept),
             away=away.replace("{}", concept),
+            contrasts=tuple(other for other in split(contrasts) if other != concept),
             range=(low, high),
             wordings=split(wordings),
         )
@@ -264,6 +268,10 @@ def _how(method: str | None, tokens: str | None, *, published: bool = False) -> 
     """Method and token rule as given; a command that speaks UCE's own language means UCE, as a token rule does."""
     given = {"method": method or ("uce" if published else None), "tokens": tokens}
     return {name: value for name, value in given.items() if value}
+
+
+def _moderated(edit: Erase) -> Moderate:
+    return Moderate(edit.concept, weight=edit.weight, wordings=edit.wordings)
 
 
 def _listed(text: str, guides: Sequence[str], wordings: Sequence[str]) -> tuple[Erase, ...]:

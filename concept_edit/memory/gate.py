@@ -10,6 +10,10 @@ pipeline can take it off.
 Wordings that nobody gave are not near any row. Where a guarded solve of the same rows stays short of noise, its map A
 tells them: ‖A h‖ is small for all that should stay, and near a whole way for a concept in whatever words. A row past a
 second threshold goes that whole way in A h's direction; below it nothing moves, which no matrix can promise.
+
+In a causal encoder the rows after a concept carry it too, mixed with all that was said before: those of "a cat in the
+style of X" are not near those of "in the style of X". So a prompt of which any row is moved is edited whole, as the
+guarded solve would: its other rows move by A h. A prompt of which none is stays bit for bit.
 """
 
 from __future__ import annotations
@@ -69,11 +73,15 @@ class Gate(NamedTuple):
         return cls(**{name: whole[name] for name in cls._fields})
 
     def __call__(self, rows: Float[Tensor, "*batch d_text"], strength: float = 1.0) -> Float[Tensor, "*batch d_text"]:
-        """The rows after the gate, in their own dtype; computed in float32, on the gate's device."""
-        flat = rows.reshape(-1, rows.shape[-1]).float()
+        """The rows after the gate, in their own dtype; computed in float32, on the gate's device.
+
+        Of three axes and more the last but one is a prompt's tokens; fewer are rows without a prompt, each alone.
+        """
         if not len(self.thresholds):
             return rows
-        moved = torch.cat([self._moved(block, strength) for block in flat.split(_BLOCK)])
+        prompts = rows.reshape(-1, rows.shape[-2] if rows.ndim > 2 else 1, rows.shape[-1]).float()
+        blocks = prompts.split(max(1, _BLOCK // max(1, prompts.shape[1])))
+        moved = torch.cat([self._moved(block, strength) for block in blocks])
         return moved.reshape(rows.shape).to(rows.dtype)
 
     def to(self, device: str | torch.device) -> Gate:
@@ -81,18 +89,23 @@ class Gate(NamedTuple):
         return Gate(*(part.to(device) for part in self))
 
     def _moved(self, rows: Tensor, strength: float) -> Tensor:
-        over, which = (_unit(rows - self.mean) @ self.sources.T - self.thresholds).max(dim=1)
-        opened = _opened(over / WIDTH)[:, None]
+        over, which = (_unit(rows - self.mean) @ self.sources.T - self.thresholds).max(dim=-1)
+        opened = _opened(over / WIDTH)[..., None]
         moves = opened * self.ways[which]
         if self.right.shape[0]:
-            moves += (1 - opened) * self._worded_otherwise(rows)
+            moves += (1 - opened) * self._worded_otherwise(rows, opened)
         return rows + strength * moves
 
-    def _worded_otherwise(self, rows: Tensor) -> Tensor:
-        """A h, brought to the length of a way, for rows past the second threshold."""
+    def _worded_otherwise(self, rows: Tensor, opened: Tensor) -> Tensor:
+        """A h, brought to the length of a way for rows past the second threshold, and as it is for the others of a
+        prompt that was let through."""
         moves = (rows @ self.right.T) @ self.left.T
-        shares = moves.norm(dim=1, keepdim=True) / self.reach[0]
-        return _opened((shares - self.reach[1]) / _EDGE) * moves / shares.clamp(min=_SHUT, max=1)
+        shares = moves.norm(dim=-1, keepdim=True) / self.reach[0]
+        told = _opened((shares - self.reach[1]) / _EDGE)
+        lengths = told / shares.clamp(min=_SHUT, max=1)
+        if rows.shape[1] > 1:
+            lengths += (1 - told) * torch.maximum(opened, told).amax(dim=1, keepdim=True)
+        return lengths * moves
 
 
 def _opened(over: Tensor) -> Tensor:

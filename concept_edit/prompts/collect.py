@@ -214,10 +214,14 @@ def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterat
 
 
 def _steered(recipe: Recipe, edit: Steer, owner: int, weight: float) -> Iterator[_Job]:
-    """Every wording of a concept, led along its own two ends: c + (towards − away)."""
+    """Every wording of a concept, led along its two ends, c + (towards − away), or along their mean difference over
+    the concept and its contrasts. A lower end that is the concept itself falls out: c is what the goal begins with."""
+    share = 1 / (1 + len(edit.contrasts))
     for prompt, template in _templates(edit).items():
-        towards, away = edit.ends(template)
-        ends = ((towards, 1.0),) if away == prompt else ((towards, 1.0), (away, -1.0))
+        pairs = [edit.ends(template, name) for name in (None, *edit.contrasts)]
+        ends = tuple(
+            (end, sign * share) for pair in pairs for end, sign in zip(pair, (1, -1), strict=True) if end != prompt
+        )
         said = _before(template) if recipe.tokens == "subject" else ""
         yield _Job(owner, prompt, None, weight, recipe.tokens, ends, before=said)
 

@@ -55,23 +55,31 @@ def moved(rows: torch.Tensor, parts: dict[str, torch.Tensor], strength: float) -
     if rows.shape[-1] != width:
         raise ValueError(f"the edit is for text rows of width {width}, these have {rows.shape[-1]}: another model's")
     held = {name: part.to(rows.device) for name, part in parts.items()}
-    h = rows.reshape(-1, width).float()
+    h = rows.reshape(-1, rows.shape[-2] if rows.ndim > 2 else 1, width).float()
     after = gated(h, held, strength) if "gate.ways" in held else h + strength * (h @ held["right"].T) @ held["left"].T
     return after.reshape(rows.shape).to(rows.dtype)
 
 
 def gated(h: torch.Tensor, parts: dict[str, torch.Tensor], strength: float) -> torch.Tensor:
-    """h + strength ρ (t − c) for the erased row c that h is nearest to, ρ the opening; then by the gate's map."""
+    """Prompts x tokens x d_text after a gate.
+
+    h + strength ρ (t − c) for the erased row c that h is nearest to, ρ the opening; then by the gate's map, which also
+    moves the other rows of a prompt that was let through.
+    """
     if not len(parts["gate.thresholds"]):
         return h
     near = torch.nn.functional.normalize(h - parts["gate.mean"], dim=-1) @ parts["gate.sources"].T
-    over, which = (near - parts["gate.thresholds"]).max(dim=1)
-    opened = opening(over / WIDTH)[:, None]
+    over, which = (near - parts["gate.thresholds"]).max(dim=-1)
+    opened = opening(over / WIDTH)[..., None]
     moves = opened * parts["gate.ways"][which]
     if "gate.right" in parts and parts["gate.right"].shape[0]:
         way = (h @ parts["gate.right"].T) @ parts["gate.left"].T
-        share = way.norm(dim=1, keepdim=True) / parts["gate.reach"][0]
-        moves = moves + (1 - opened) * opening((share - parts["gate.reach"][1]) / EDGE) * way / share.clamp(SHUT, 1)
+        share = way.norm(dim=-1, keepdim=True) / parts["gate.reach"][0]
+        told = opening((share - parts["gate.reach"][1]) / EDGE)
+        length = told / share.clamp(SHUT, 1)
+        if h.shape[1] > 1:
+            length = length + (1 - told) * torch.maximum(opened, told).amax(dim=1, keepdim=True)
+        moves = moves + (1 - opened) * length * way
     return h + strength * moves
 
 

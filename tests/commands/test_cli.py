@@ -85,6 +85,35 @@ def test_the_default_guide_is_that_of_the_uce_script(call, flags, guide):
     assert ce.Edit.load("edit.safetensors").recipe.edits[0].guide == guide
 
 
+@pytest.mark.parametrize("spelling", ["--guide_concepts", "--guided_concept", "--guided_concepts"])
+def test_the_guide_is_understood_as_both_uce_scripts_spell_it(call, spelling):
+    assert call("erase", "--edit_concepts", "Van Gogh; Monet", spelling, "cat", "-q") == (0, "", "")
+    edit = ce.Edit.load("edit.safetensors")
+    assert [each.guide for each in edit.recipe.edits] == ["cat", "cat"]
+    assert edit.recipe.method == "uce"
+
+
+@pytest.mark.parametrize("more", [(), ("--expand_prompts", "true")])
+def test_unsafe_concepts_go_to_the_empty_prompt_as_moderated_ones_do(call, tmp_path, more):
+    asked = ("--edit_concepts", "weapon; knife", "--concept_type", "unsafe", *more)
+    assert call("erase", *asked, "-q") == (0, "", "")
+    edit = ce.Edit.load("edit.safetensors")
+    assert edit.recipe.edits == (ce.Moderate("weapon"), ce.Moderate("knife"))
+    assert edit.recipe.method == "uce"
+    assert call("moderate", "weapon; knife", "--method", "uce", "-o", "moderated.safetensors", "-q") == (0, "", "")
+    assert (tmp_path / "edit.safetensors").read_bytes() == (tmp_path / "moderated.safetensors").read_bytes()
+
+
+def test_an_unsafe_concept_with_a_guide_goes_there_under_any_method(call):
+    asked = ("weapon; knife", "--concept_type", "unsafe", "--method", "guarded")
+    assert call("erase", *asked, "--guided_concept", "flower", "-q") == (0, "", "")
+    assert ce.Edit.load("edit.safetensors").recipe.edits[0] == ce.Erase("weapon", guide="flower")
+    assert call("erase", *asked, "-q") == (0, "", "")
+    edit = ce.Edit.load("edit.safetensors")
+    assert edit.recipe.edits[0] == ce.Moderate("weapon")
+    assert edit.recipe.method == "guarded"
+
+
 def test_moderate_solve_and_concept_files(call, tmp_path):
     assert call("moderate", "weapon; knife", "-q") == (0, "", "")
     assert ce.Edit.load("edit.safetensors").recipe.edits == (ce.Moderate("weapon"), ce.Moderate("knife"))

@@ -9,10 +9,12 @@ import torch
 from test_guard import problem, rows, surroundings
 
 import concept_edit as ce
+from concept_edit.demo import load_judge
 from concept_edit.demo.recipes import kept, scenes, style_edit
 from concept_edit.memory.gate import Gate, nearest, solve_gate
 from concept_edit.memory.guard import Bounds, solve_guarded
 
+BOUNDS = Bounds(0.22, 0.3, 0.35, 4)
 KEPT = ("dog", "panda", "frog", "penguin", "car", "tree", "house", "star")
 
 
@@ -41,6 +43,38 @@ def test_erased_rows_go_to_their_goals_and_far_rows_stay_bit_for_bit():
     assert torch.equal(gate(far), far)
 
 
+def test_a_prompt_that_is_let_through_is_edited_whole_and_others_stay_bit_for_bit():
+    asked, around = problem(), surroundings()
+    gate = solve_gate(asked, around, 0.05, bounds=BOUNDS)
+    change = solve_guarded(asked, around, BOUNDS).factors.dense().float()
+    mixed = asked.kept[:1] + 0.2 * (asked.sources[:1] - asked.sources.mean(dim=0))
+    assert torch.equal(gate(mixed), mixed)
+    assert float((mixed @ change.T).norm()) > 0.01
+    names_it = torch.stack([asked.kept[1], asked.sources[0], mixed[0]])
+    names_none = torch.stack([asked.kept[1], asked.kept[2], mixed[0]])
+    after = gate(torch.stack([names_it, names_none]))
+    for place, row in ((0, asked.kept[1]), (2, mixed[0])):
+        torch.testing.assert_close(after[0, place], row + change @ row, atol=1e-3, rtol=1e-3)
+    assert float((after[0, 1] - asked.goals[0]).norm() / (asked.goals[0] - asked.sources[0]).norm()) < 0.2
+    assert torch.equal(after[1], names_none)
+    assert torch.equal(gate(names_it)[0], asked.kept[1]), "rows without a prompt stand alone"
+    half = gate(names_it[None], 0.5)[0]
+    torch.testing.assert_close(2 * (half - names_it), after[0] - names_it, atol=1e-3, rtol=1e-3)
+
+
+def test_one_style_is_suppressed_in_the_exact_prompt_whichever_it_is_and_the_others_stay(model):
+    """By the bare word alone: the rows after it in a prompt about a thing are near none of its own."""
+    judge, things = load_judge(), ("tree", "rocket", "guitar", "fish", "house", "cat")
+    for style, other in (("EmojiOne", "Lobe"), ("Twemoji", "EmojiOne")):
+        recipe = ce.Recipe(edits=[ce.Erase(style, guide="art")], preserve=kept(style), method="gated")
+        prompts = [f"a {thing} in the style of {name}" for name in (style, other) for thing in things]
+        with ce.solve(model, recipe).applied(model):
+            seen = judge(model.generate(prompts, [7001] * len(prompts), steps=10))
+        assert sum(verdict.style == style for verdict in seen[: len(things)]) <= 2
+        assert sum(verdict.style == other for verdict in seen[len(things) :]) >= len(things) - 1
+        assert sum(v.concept == thing for v, thing in zip(seen[: len(things)], things, strict=True)) >= len(things) - 1
+
+
 def test_strength_and_shape_and_dtype():
     asked = problem()
     gate = solve_gate(asked, surroundings(), 0.05)
@@ -60,9 +94,6 @@ def test_a_kept_row_beside_an_erased_one_raises_its_threshold_and_is_left_alone(
                   "kept_weights": torch.ones(31).double()}), around, 0.05))  # fmt: skip
     assert beside.thresholds[0] > free.thresholds[0]
     assert float((beside(twin) - twin).norm()) < float((free(twin) - twin).norm())
-
-
-BOUNDS = Bounds(0.22, 0.3, 0.35, 4)
 
 
 def test_past_the_second_threshold_a_row_goes_a_whole_way_and_below_it_stays_bit_for_bit():
@@ -147,7 +178,7 @@ def test_pictures_of_the_concept_change_others_and_weights_do_not(family):
 def test_the_empty_prompt_and_kept_prompts_stay_on_the_embedded_model(model, edit):
     gate = edit.gates["text"]
     for prompt in ("", *KEPT):
-        whole = model.encode([prompt])["text"].rows[0]
+        whole = model.encode([prompt])["text"].rows
         assert float((gate(whole) - whole).norm() / whole.norm()) < (0.02 if prompt else 1e-9)
     cat = model.encode(["cat"])["text"].rows[0, 1:3]
     assert float((gate(cat) - cat).norm() / cat.norm()) > 0.3

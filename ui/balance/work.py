@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from concept_edit.recipe import Debias, Recipe
 from ui.bench.cells import Cell
+from ui.bench.keep import neighbours
 from ui.bench.verdict import Verdict
-from ui.style.work import neighbours
 from ui.workshop.balancing import Drawn, balanced
 from ui.workshop.painting import Shot
 from ui.workshop.session import News, Tell, Visit
@@ -26,7 +26,9 @@ SHOWN = 4
 
 def recipe_of(model: Any, concept: str, across: dict[str, float]) -> Recipe:
     """Balance one concept and keep its neighbours."""
-    return Recipe(edits=(Debias(concept, across=across),), preserve=neighbours(model, [concept])[:64], method="uce")
+    return Recipe(
+        edits=(Debias(concept, across=across),), preserve=neighbours(model.name, [concept])[:64], method="uce"
+    )
 
 
 def cells_of(concept: str, steps: int | None) -> Callable[[Any, Recipe], tuple[Cell, ...]]:

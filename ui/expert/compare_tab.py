@@ -14,6 +14,7 @@ from ui.workshop.compare import GROUPS, MOST, Pair, Wanted, joined, save_sheet
 from ui.workshop.look import empty
 from ui.workshop.painting import shot_of
 from ui.workshop.parts import LANE, LIGHT, enlarged, note, says, trouble
+from ui.workshop.running import stops
 from ui.workshop.session import Visit
 
 HINTS = {
@@ -65,13 +66,7 @@ def build(shared: Shared) -> None:
     visit_state = visit
     paint.click(on_compare, [visit, *inputs], shown, api_name="compare", **LANE)
 
-    def on_cancel(visit: Visit) -> str:
-        """Stop painting pairs within one step; those that are there stay."""
-        busy = visit.busy
-        visit.cancel()
-        return says("Stopping at the next step…" if busy else "Nothing runs.")
-
-    cancel.click(on_cancel, visit, told, api_name="compare_cancel", **LIGHT)
+    stops(cancel, visit, told, api_name="compare_cancel")
     for name, gallery in galleries.items():
         gallery.select(_chooser(name), visit, [slider, caption], api_visibility="private", **LIGHT)
 
@@ -83,7 +78,9 @@ def _asking() -> tuple[list[Any], tuple[gr.Button, gr.Button], gr.HTML, gr.Downl
     count = gr.Slider(1, 12, value=4, step=1, label="Prompts of each group")
     with gr.Row():
         seeds = gr.Textbox("1", label="Seeds", placeholder="1, 2, 5-7", min_width=120, elem_id="compare-seeds")
-        steps = gr.Number(0, label="Steps (0: own)", precision=0, min_width=80, elem_id="compare-steps")
+        steps = gr.Number(
+            0, label="Denoising steps (0: the model's own)", precision=0, min_width=80, elem_id="compare-steps"
+        )
     own = gr.Textbox("", label="Your own prompts, one a line", lines=2, placeholder="a castle in the style of Twemoji")
     with gr.Row():
         paint = gr.Button("Paint the pairs", variant="primary", scale=2, elem_id="compare")

@@ -37,7 +37,9 @@ def _right() -> tuple[Any, ...]:
             label="Prompt", value="a rocket in the style of Twemoji", scale=6, min_width=200, elem_id="prompt"
         )
         seed = gr.Number(1, label="Seed", precision=0, scale=1, min_width=80, elem_id="seed")
-        steps = gr.Number(0, label="Steps (0: own)", precision=0, scale=2, min_width=130, elem_id="steps")
+        steps = gr.Number(
+            0, label="Denoising steps (0: the model's own)", precision=0, scale=2, min_width=130, elem_id="steps"
+        )
     with gr.Row():
         predict = gr.Button("Predict the effect", elem_id="predict")
         solve = gr.Button("Solve and paint", variant="primary", elem_id="solve")
@@ -73,5 +75,5 @@ def _history() -> Past:
         info="Every solve is kept; choose one to go back.",
     )  # fmt: skip
     concept = gr.Dropdown([], label="Take one concept out", interactive=True, elem_id="revoke-concept")
-    revoke = gr.Button("Revoke it", size="sm", elem_id="revoke", interactive=False)
+    revoke = gr.Button("Take it out", size="sm", elem_id="revoke", interactive=False)
     return Past(undo, redo, history, concept, revoke)

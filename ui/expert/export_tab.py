@@ -57,9 +57,10 @@ def build(shared: Shared) -> None:
 
 def _sentence(title: str, strength: float) -> str:
     if strength == 1:
-        return f"The edit that holds: {title}."
+        return f"These files hold the last edit you solved: {title}."
     return (
-        f"The edit that holds: {title}, at strength {strength:g}. Checkpoint and K/V are written at that strength; the "
+        f"These files hold the last edit you solved, {title}, at strength {strength:g}. Checkpoint and K/V are "
+        "written at that strength; the "
         f"LoRA is the whole edit: load it with weight {strength:g}."
     )
 
@@ -73,5 +74,5 @@ def _maker(workshop: Workshop, kind: str, told: gr.HTML, file: gr.DownloadButton
         for said, path in handed(lambda: handlers.write(workshop, visit, kind)):
             yield {told: said, file: path}
 
-    make.__doc__ = f"Write the {KINDS[kind].label} of the edit that holds. {KINDS[kind].about}"
+    make.__doc__ = f"Write the {KINDS[kind].label} of the edit that was solved last. {KINDS[kind].about}"
     return make

@@ -13,11 +13,12 @@ from ui.lamp.marks import SIDE
 from ui.lamp.painter import painter
 from ui.workshop.card import Shared
 from ui.workshop.look import empty
-from ui.workshop.parts import LANE, LIGHT, note
+from ui.workshop.parts import LANE, note
+from ui.workshop.running import stops
 from ui.workshop.session import EMBEDDED, Workshop
 
 KINDS = [("all", "all"), ("light", "light"), ("colour of the light", "warmth"), ("shape", "shape")]
-MODES = [("switched off (the lecture's)", "style"), ("contribution removed", "feature"), ("set to its mean", "mean")]
+MODES = [("switched off", "style"), ("contribution removed", "feature"), ("set to its mean", "mean")]
 _HELLO = """## Find what switches a lamp on
 A generator paints rooms with about a thousand *units*. Mark a lamp: the page switches units off one by one, shows those
 whose effect falls on your mark, and gives each a slider."""
@@ -207,7 +208,7 @@ def _wire_rooms(
     mark.lamp.click(events.mark_lamp, visit, canvas, api_name="light_mark_lamp", **LANE)
     mark.wipe.click(events.wipe, visit, canvas, api_name="light_wipe_mark", **LANE)
     mark.file.upload(events.mark_file, [visit, mark.file], canvas, api_name="light_mark_picture", **LANE)
-    find.stop.click(events.stop, visit, find.told, api_name="light_stop", **LIGHT)
+    stops(find.stop, visit, find.told, api_name="light_stop")
 
 
 def _wire_find(

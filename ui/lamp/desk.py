@@ -26,6 +26,7 @@ from ui.lamp.light import (
     statistics_of,
 )
 from ui.lamp.marks import SIDE, Picture, enlarged, side_by_side
+from ui.lamp.switch import FILE_LIMIT
 from ui.workshop.session import News, Tell, Visit, Workshop
 
 SLIDERS = 8
@@ -34,8 +35,6 @@ REACH = 12.0
 """A slider goes so many standard deviations of its unit to either side."""
 FRAMES = 24
 """Pictures of a GIF, one way."""
-FILE_LIMIT = 1_000_000
-"""Bytes of the largest unit edit read."""
 _STRIP, _STRIPS_KEPT = 9, 64
 
 

@@ -43,6 +43,9 @@ class LampEvents:
             api_visibility="private", trigger_mode="always_last", **LIGHT,
         )  # fmt: skip
         parts.save.click(self.save, visit, [parts.note, parts.file], api_name="lamp_save", **LIGHT)
+        parts.load.upload(
+            self.load, [visit, parts.load, parts.canvas], [*room, *parts.after()], api_name="lamp_load", **LANE
+        )
         parts.gif.click(self.gif, visit, [parts.note, parts.file], api_name="lamp_gif", **LANE)
 
     def touched(self, visit: Visit, canvas: str, few: bool) -> Any:
@@ -83,13 +86,7 @@ class LampEvents:
                 if value is None:
                     yield {self.parts.note: told}
                 else:
-                    live = {button: gr.update(interactive=True) for button in self.parts.after()}
-                    yield {
-                        **self._canvas(visit, "", value[0]),
-                        self.parts.verdict: value[1],
-                        self.parts.result: value[2],
-                        **live,
-                    }
+                    yield {**self._off(visit, value), self.parts.result: value[2]}
 
         return lamp
 
@@ -170,6 +167,26 @@ class LampEvents:
             self.parts.note: says("The switch is below."),
             self.parts.file: gr.update(value=str(path), visible=True),
         }
+
+    def load(self, visit: Visit, file: str, canvas: str = "") -> Page:
+        """Open a saved switch, such as from `styles control` or "Save the switch", and show it in the room on the
+        canvas."""
+
+        def job(tell: Tell) -> tuple[str, str]:
+            if light_of(visit).at is None:
+                work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
+            else:
+                light.keep_mark(self.workshop, visit, canvas)
+            found = switch.load(self.workshop, visit, file)
+            return work.result(self.workshop, light_of(visit), found), found.verdict.html()
+
+        for told, value in follow(self.workshop, visit, job):
+            yield {self.parts.note: told} if value is None else self._off(visit, value)
+
+    def _off(self, visit: Visit, value: Any) -> dict[Any, Any]:
+        """The room going off, its verdict, and what a switch makes possible."""
+        live = {button: gr.update(interactive=True) for button in self.parts.after()}
+        return {**self._canvas(visit, "", value[0]), self.parts.verdict: value[1], **live}
 
     def gif(self, visit: Visit) -> Page:
         """The room on the canvas going off and on, as a GIF."""

@@ -43,7 +43,8 @@ def _lay_out(workshop: Workshop) -> Parts:
             board.value = shown.canvas
         with gr.Column(scale=4, min_width=320):
             gr.Markdown("The lamp is marked in pink. Paint over something else, or press the button.")
-            run = Running("Switch it off", elem_id="lamp-run")
+            with gr.Row(elem_classes=["main-row"]):
+                run = Running("Switch it off", elem_id="lamp-run")
             told = note(elem_id="lamp-note")
             verdict = gr.HTML(shown.verdict, label="verdict", elem_id="lamp-verdict", padding=False, container=False)
             with gr.Row():
@@ -53,11 +54,13 @@ def _lay_out(workshop: Workshop) -> Parts:
                 others = gr.Button("In other rooms", interactive=False, min_width=120, elem_id="lamp-others")
                 save = gr.Button("Save the switch", interactive=False, min_width=120, elem_id="lamp-save")
                 gif = gr.Button("GIF", interactive=False, min_width=80, elem_id="lamp-gif")
+                load = gr.UploadButton("Open a switch", file_types=[".json"], min_width=120, elem_id="lamp-load")
             strip = gr.HTML("", label="other_rooms", elem_id="lamp-strip", padding=False, container=False)
             file = gr.File(label="file", interactive=False, visible=False, elem_id="lamp-file")
             with gr.Accordion("The neurons behind it", open=False):
                 score = gr.Button("Score every neuron", elem_id="lamp-score")
                 unit_note = note("By: darkens the mark, leaves the rest.", elem_id="lamp-unit-note")
+                gr.Markdown("Under Expert, Light, each neuron has a slider.", elem_classes=["hint"])
                 neurons = gr.HTML("", label="neurons", elem_id="lamp-neurons", padding=False, container=False)
             with gr.Accordion("Other rooms, another generator", open=False):
                 generator = gr.Dropdown(
@@ -66,6 +69,6 @@ def _lay_out(workshop: Workshop) -> Parts:
                 seeds = gr.Textbox("0-7", label="Rooms, by number (0-7, or 3, 5, 11)", elem_id="lamp-seeds")
                 show = gr.Button("Show them", elem_id="lamp-show")
     return Parts(
-        run, few, told, rooms, board, verdict, wipe, others, strip, save, gif, file, score, unit_note, neurons,
+        run, few, told, rooms, board, verdict, wipe, others, strip, save, gif, load, file, score, unit_note, neurons,
         generator, seeds, show, gr.JSON(visible=False, label="result"),
     )  # fmt: skip

@@ -25,6 +25,7 @@ class Parts:
     strip: gr.HTML
     save: gr.Button
     gif: gr.Button
+    load: gr.UploadButton
     file: gr.File
     score: gr.Button
     unit_note: gr.HTML

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import styles
+from styles.units.modulate import check_unit
 from ui.bench.verdict import Verdict
 from ui.lamp.light import Light, latents, light_of, on_canvas
 from ui.workshop.session import News, Stopped, Tell, Visit, Workshop
@@ -27,6 +28,8 @@ FRAMES = 9
 OTHERS = 6
 FEW = 12
 """Neurons of the few at most."""
+FILE_LIMIT = 1_000_000
+"""Bytes of the largest unit edit read."""
 _NEAR, _FAR = 2, 6
 """The wall around a mark: pixels between these distances from it, of 64."""
 _AS_DARK = 0.1
@@ -192,6 +195,26 @@ def save(visit: Visit) -> Path:
     path = _folder(visit) / "switch.json"
     switch_of(light_of(visit)).save(path)
     return path
+
+
+def load(workshop: Workshop, visit: Visit, path: str | Path) -> Switched:
+    """A saved unit edit as the switch, shown in the room on the canvas.
+
+    Raises:
+        ValueError: no unit edit, one of another generator, or no mark in the room on the canvas.
+    """
+    light = light_of(visit)
+    if Path(path).stat().st_size > FILE_LIMIT:
+        raise ValueError(f"the file is larger than any unit edit ({FILE_LIMIT // 1_000_000} MB); give another")
+    edit = styles.UnitEdit.load(path)
+    model = workshop.generator(light.rooms.generator)
+    for layer, channel, _ in edit.units:
+        check_unit(model, (layer, channel))
+    seed = on_canvas(light)
+    if seed not in light.masks:
+        raise ValueError("nothing is marked in this room, so nothing tells what goes dark; paint over the lamp first")
+    light.switch, light.few = edit, False
+    return shown(workshop, light, edit, seed)
 
 
 def gif(workshop: Workshop, visit: Visit) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from ui.bench import keep as keeps
 from ui.bench import layout as bench
 from ui.bench import words
 from ui.bench.events import BenchEvents
@@ -25,8 +26,7 @@ def build(shared: Shared) -> None:
         run, told = bench.button("slide", "Make the slider")
     marks = words.place("slide-marks")
     column = gr.Column()
-    with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
-        keep = gr.Textbox("", label="Keep as it is, one a line", lines=3, elem_id="slide-keep")
+    keeping, keep = keeps.lay_out("slide", "doctor")
     drawer = bench.more("slide")
     with column:
         parts = bench.lay_out("slide", run, told, drawer, kinds=FILES, reach=work.REACH, at=1.5)
@@ -41,6 +41,7 @@ def build(shared: Shared) -> None:
         also=[concept.submit, towards.submit, away.submit],
     )  # fmt: skip
     events.wire(fields)
+    keeps.wire(shared, concept, keeping, keep)
     words.wire(shared.workshop, shared.visit, concept, marks, api_name="slide_words")
     strip.click(
         stripping(shared.workshop, wrote, film, files), shared.visit, [wrote, film, files], api_name="slide_strip",

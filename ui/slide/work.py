@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from concept_edit.pictures import write_strip
 from concept_edit.recipe import Recipe, Steer
 from ui.bench.cells import Cell
+from ui.bench.keep import neighbours
 from ui.bench.seeing import eye_for
 from ui.bench.verdict import Verdict
 from ui.bench.work import bench_of
-from ui.style.work import neighbours
 from ui.workshop.painting import Shot, painted
 from ui.workshop.session import News, Tell, Visit, Workshop, stoppable
 
@@ -31,10 +31,21 @@ _WORDINGS = ("a {}", "a picture of a {}", "a drawing of a {}", "an emoji of a {}
 def recipe_of(model: Any, concept: str, towards: str, away: str, keep: Sequence[str]) -> Recipe:
     """Lead the concept from `away` (strength −1) to `towards` (strength 1) and keep its neighbours."""
     wordings = _WORDINGS if model.name.startswith("demo") else ("object",)
-    edit = Steer(concept, towards=towards, away=away, wordings=wordings)
-    return Recipe(
-        edits=(edit,), preserve=tuple(keep) or neighbours(model, [concept]), method="guarded", tokens="subject"
+    edit = Steer(
+        concept, towards=towards, away=away, contrasts=_contrasts(model, concept, towards, away), wordings=wordings
     )
+    return Recipe(
+        edits=(edit,), preserve=tuple(keep) or neighbours(model.name, [concept]), method="guarded", tokens="subject"
+    )
+
+
+def _contrasts(model: Any, concept: str, towards: str, away: str) -> tuple[str, ...]:
+    """The embedded models' other professions, where both ends name one: the direction is their mean."""
+    from concept_edit.demo.concepts import PROFESSIONS
+
+    names = [profession.name for profession in PROFESSIONS]
+    named = concept in names and all(concept in end for end in (towards, away or concept))
+    return tuple(n for n in names if n != concept) if named and model.name.startswith("demo") else ()
 
 
 def cells_of(concept: str, seed: int, steps: int | None) -> Callable[[Any, Recipe], tuple[Cell, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from ui.bench import keep as keeps
 from ui.bench import layout as bench
 from ui.bench import words
 from ui.bench.events import BenchEvents
@@ -28,12 +29,7 @@ def build(shared: Shared) -> None:
         run, told = bench.button("style", "Take it out")
     marks = words.place("style-marks")
     parts_column = gr.Column()
-    with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
-        keep = gr.Textbox(
-            "",
-            label="Keep as it is, one a line", lines=3, elem_id="style-keep",
-            placeholder="empty: every neighbour the model is known to have",
-        )  # fmt: skip
+    keeping, keep = keeps.lay_out("style", "Twemoji")
     drawer = bench.more("style")
     with parts_column:
         parts = bench.lay_out("style", run, told, drawer, kinds=FILES)
@@ -44,4 +40,5 @@ def build(shared: Shared) -> None:
         also=[word.submit, instead.submit],
     )  # fmt: skip
     events.wire(fields)
+    keeps.wire(shared, word, keeping, keep)
     words.wire(shared.workshop, shared.visit, word, marks, api_name="style_words")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES
-from concept_edit.demo.recipes import PHRASES, kept, object_edit, scenes
+from concept_edit.demo.recipes import PHRASES, object_edit
 from concept_edit.models.contract import Model
 from concept_edit.recipe import Erase, Recipe, normal
+from ui.bench.keep import neighbours
 
 _STYLES = {normal(style.name): style.name for style in STYLES}
 _THINGS = {normal(concept.name): concept.name for concept in CONCEPTS}
@@ -17,7 +18,7 @@ def recipe_of(model: Model, words: Sequence[str], instead: str, keep: Sequence[s
     """Erase each word towards `instead`. '' is what a prompt without a style shows in the embedded model, and a neutral
     word in others. Without `keep` the neighbours are kept: all the embedded model knows, everyday things elsewhere."""
     edits = tuple(_erase(model, word, instead) for word in words)
-    return Recipe(edits=edits, preserve=tuple(keep) or neighbours(model, words), method="guarded")
+    return Recipe(edits=edits, preserve=tuple(keep) or neighbours(model.name, words), method="guarded")
 
 
 def _erase(model: Model, word: str, instead: str) -> Erase:
@@ -27,14 +28,3 @@ def _erase(model: Model, word: str, instead: str) -> Erase:
         if normal(word) in _THINGS:
             return Erase(_THINGS[normal(word)], guide=instead, wordings=object_edit(word).wordings)
     return Erase(word, guide=instead or "auto", wordings=("art",))
-
-
-def neighbours(model: Model, words: Sequence[str]) -> tuple[str, ...]:
-    """What is kept when nobody says what to keep."""
-    if not model.name.startswith("demo"):
-        from concept_edit.evaluation.sets import EVERYDAY
-
-        gone = {normal(word) for word in words}
-        return tuple(name for name in EVERYDAY if normal(name) not in gone)
-    erased = [_STYLES.get(normal(word)) or _THINGS.get(normal(word)) or word for word in words]
-    return tuple(dict.fromkeys((*kept(*erased), *scenes(*erased))))

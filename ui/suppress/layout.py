@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from ui.bench import keep as keeps
 from ui.bench import layout as bench
 from ui.bench import words
 from ui.bench.events import BenchEvents
@@ -30,8 +31,7 @@ def build(shared: Shared) -> None:
         run, told = bench.button("suppress", "Suppress them")
     marks = words.place("suppress-marks")
     column = gr.Column()
-    with gr.Accordion("Keep: the neighbours, automatic · change", open=False):
-        keep = gr.Textbox("", label="Keep as it is, one a line", lines=3, elem_id="suppress-keep")
+    keeping, keep = keeps.lay_out("suppress", EXAMPLE)
     drawer = bench.more("suppress")
     with column:
         parts = bench.lay_out("suppress", run, told, drawer, kinds=FILES)
@@ -43,6 +43,7 @@ def build(shared: Shared) -> None:
         also=[field.submit],
     )  # fmt: skip
     events.wire(fields)
+    keeps.wire(shared, field, keeping, keep)
     words.wire(shared.workshop, shared.visit, field, marks, api_name="suppress_words")
     file.upload(happenings.reading, [shared.visit, file, field], [field, told], api_name="suppress_list", **LIGHT)
 

@@ -13,8 +13,8 @@ from concept_edit.demo.recipes import object_edit
 from concept_edit.evaluation.intervals import wilson
 from concept_edit.models.contract import Model
 from concept_edit.recipe import Moderate, Recipe
+from ui.bench.keep import neighbours
 from ui.bench.work import bench_of
-from ui.style.work import neighbours
 from ui.workshop import audit
 from ui.workshop.audit import Plan, audit_of
 from ui.workshop.session import Tell, Visit, Workshop
@@ -44,7 +44,7 @@ def recipe_of(model: Model, words: Sequence[str], keep: Sequence[str]) -> Recipe
     known = model.name.startswith("demo")
     wordings = object_edit("x").wordings if known else ("object",)
     edits = tuple(Moderate(word, wordings=wordings) for word in words)
-    return Recipe(edits=edits, preserve=tuple(keep) or neighbours(model, words), method="guarded")
+    return Recipe(edits=edits, preserve=tuple(keep) or neighbours(model.name, words), method="guarded")
 
 
 def needed(width: float) -> int:

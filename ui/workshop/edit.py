@@ -28,7 +28,7 @@ MEANING = {
     "drift of kept prompts": "How far the kept prompts move",
     "drift of plain captions": "How far everyday prompts move",
     "drift of the empty prompt": "How far the empty prompt moves",
-    "size of the change": "How much of the model changes",
+    "size of the change": "Size of the change, beside the matrices it changes",
 }
 """The checks a person decides by; the rest stand in the full table."""
 VERDICTS = {

@@ -42,15 +42,17 @@ def shot_of(prompt: str | None, seed: Any, steps: Any) -> Shot:
     Raises:
         ValueError: an empty prompt, or a seed or steps that are no whole numbers.
     """
-    return Shot((prompt or "").strip(), _whole(seed, "seed"), _whole(steps, "number of steps") or None)
+    return Shot((prompt or "").strip(), _whole(seed, "seed"), _whole(steps or 0, "number of steps") or None)
 
 
 def _whole(given: Any, what: str) -> int:
+    if given is None or given == "":
+        raise ValueError(f"the {what} is empty; give a whole number from 0 up")
     try:
-        number = int(given or 0)
+        number = int(given)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{given!r} is no {what}; give a whole number from 0 up") from error
-    if number < 0 or number != float(given or 0):
+    if number < 0 or number != float(given):
         raise ValueError(f"{given!r} is no {what}; give a whole number from 0 up")
     return number
 

@@ -86,6 +86,27 @@ def test_the_switch_is_saved_and_loads_as_a_unit_edit(solved):
     assert loaded.units == found.edit.units
 
 
+def test_a_saved_switch_is_opened_again_and_does_the_same(own, solved, marked, tmp_path):
+    visit, found = solved
+    path = switch.save(visit)
+    light_of(marked).at = found.seed
+    light_of(marked).masks = dict(light_of(visit).masks)
+    again = switch.load(own, marked, path)
+    assert again.light == pytest.approx(found.light, abs=1e-4)
+    assert switch.switch_of(light_of(marked)).units == found.edit.units
+    light_of(marked).masks = {}
+    with pytest.raises(ValueError, match="nothing is marked in this room"):
+        switch.load(own, marked, path)
+    other = tmp_path / "other.json"
+    units = [(layer.replace("b", "b9"), channel, value) for layer, channel, value in found.edit.units[:1]]
+    styles.UnitEdit(tuple(units)).save(other)
+    with pytest.raises(ValueError, match="b9"):
+        switch.load(own, marked, other)
+    other.write_text("{}")
+    with pytest.raises(ValueError, match="is no unit edit"):
+        switch.load(own, marked, other)
+
+
 def test_the_gif_goes_off_and_on_again(own, solved):
     visit, _ = solved
     with Image.open(switch.gif(own, visit)) as film:
