@@ -48,12 +48,18 @@ def centred(problem: Problem, around: Surroundings) -> tuple[Problem, Surroundin
     asked = replace(problem, sources=less(problem.sources), goals=less(problem.goals), kept=less(problem.kept))
     held = replace(
         around,
-        moment=around.moment.double() - torch.outer(mean, mean),
+        moment=_definite(around.moment.double() - torch.outer(mean, mean)),
         mean=torch.zeros_like(mean),
         fixed=less(around.fixed),
         ordinary=less(around.ordinary),
     )
     return asked, held
+
+
+def _definite(matrix: Tensor) -> Tensor:
+    """The nearest matrix without negative eigenvalues, which a difference of stored moments has by rounding."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp(min=0)) @ vectors.T
 
 
 def _affine(change: Tensor, mean: Tensor) -> Change:
