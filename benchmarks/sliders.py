@@ -59,11 +59,13 @@ class Slider:
         """Whether it slides a style."""
         return self.shown != "woman"
 
-    def recipe(self, method: str, *, contrasts: bool = False) -> ce.Recipe:
-        """From one end to the other, the other concepts kept; `contrasts`: the direction is a mean over others."""
+    def recipe(self, method: str, *, contrasts: bool = False, whole: bool = False) -> ce.Recipe:
+        """From one end to the other, the other concepts kept; `contrasts`: the direction is a mean over others;
+        `whole`: every wording that is painted is in it."""
         group = BESIDE if self.styled else tuple(p.name for p in PROFESSIONS)
         others = tuple(other for other in group if other != self.name) if contrasts else ()
-        edit = ce.Steer(self.name, towards=self.towards, away=self.away, contrasts=others, wordings=WORDINGS)
+        wordings = tuple(dict.fromkeys((*WORDINGS, *TEMPLATES))) if whole else WORDINGS
+        edit = ce.Steer(self.name, towards=self.towards, away=self.away, contrasts=others, wordings=wordings)
         return ce.Recipe(edits=[edit], preserve=kept(self.name), method=method, tokens="subject")
 
     def hits(self, verdicts: Sequence[Any]) -> int:
@@ -168,15 +170,14 @@ def measured(
     model: Model, slider: Slider, index: int, args: argparse.Namespace, strengths: Sequence[float], marked: bool
 ) -> list[dict[str, Any]]:
     """One slider at every strength; what an earlier run counted is read."""
-    kind = "-marks" if marked else ""
+    kind = ("-whole" if args.whole else "") + ("-marks" if marked else "")
     stem = f"{slider.name}-{args.method}-{args.direction}{kind}".replace(" ", "_")
     path = args.out / f"{stem}.json"
     asked = {"pictures": args.pictures, "others": args.others, "strengths": list(strengths), "steps": args.steps}
     if path.exists() and (held := json.loads(path.read_text()))["asked"] == asked:
         return held["found"]
-    recipe = slider.recipe(args.method, contrasts=args.direction == "contrasts")
-    statistics = ce.collect(model, recipe)
-    edit = ce.solve_statistics(turned(statistics, args.direction))
+    recipe = slider.recipe(args.method, contrasts=args.direction == "contrasts", whole=args.whole)
+    edit = ce.solve_statistics(turned(ce.collect(model, recipe), args.direction))
     found = []
     for strength in strengths:
         with edit.applied(model, strength):
@@ -232,6 +233,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     parser.add_argument("--method", default="guarded", choices=("guarded", "uce"))
     parser.add_argument("--direction", default="contrasts", choices=("contrasts", "own", "mean", "lda"))
+    parser.add_argument("--whole", action="store_true", help="the held-out wording is in the recipe, too")
     parser.add_argument("--marks", action="store_true", help="at the calibrated marks instead")
     parser.add_argument("--only", help="some sliders, by name, separated by commas")
     args = parser.parse_args()
