@@ -50,13 +50,14 @@ def told(found: Dissection, *controls: Dissection) -> str:
     what = ", ".join(f"{n} {name}" for name, n in found.counts().items()) or "none"
     share = f"{len(found.detectors())} of {len(found.units)}"
     best = [f"{len(each.detectors())}, {max(unit.iou for unit in each.units):.2f}" for each in controls]
-    cells = (found.layer, share, what, f"{found.detectors()[0].iou:.2f}", *best)
+    sure = sum(unit.iou > max(other.iou for other in controls[-1].units) for unit in found.detectors())
+    cells = (found.layer, share, what, f"{found.detectors()[0].iou:.2f}", *best, str(sure))
     return f"| {' | '.join(cells)} |"
 
 
 HEAD = (
-    "| layer | detectors | of | best IoU | masks of other pictures: detectors, best IoU | mirrored masks: the same |\n"
-    "|---|---|---|---|---|---|"
+    "| layer | detectors | of | best IoU | masks of other pictures: detectors, best IoU | mirrored masks: the same "
+    "| detectors above all mirrored |\n|---|---|---|---|---|---|---|"
 )
 
 
@@ -107,7 +108,8 @@ def needed(network: torch.nn.Module, pictures: Tensor, labels: Tensor) -> None:
     for name in CLASSES:
         of = CONCEPT_NAMES.index(name)
         given = {"classes": classes, "answer": answer}
-        order = importance(network, layer, pictures, labels, of, units=96, **given)
+        own = pictures[labels == of]
+        order = importance(network, layer, own, of, units=96, logits=lambda out: out[:, :classes])
         chance = torch.randperm(96, generator=torch.Generator().manual_seed(of)).tolist()
         for count in (0, *SETS):
             cut, random = removed(network, layer, [order[:count], chance[:count]], pictures, labels, **given)

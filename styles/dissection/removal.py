@@ -100,17 +100,27 @@ def removed(
     return found
 
 
+@torch.no_grad()
 def importance(
     network: nn.Module,
     layer: str,
     probe: Tensor,
-    labels: Int[Tensor, " pictures"],
     of: int,
     *,
     units: int,
-    classes: int,
-    answer: Callable[[Tensor], Tensor] = lambda logits: logits.argmax(dim=1),
+    logits: Callable[[Tensor], Tensor] = lambda out: out,
 ) -> list[int]:
-    """The units of a layer by how much one class's accuracy falls without each alone, most first."""  # fmt: skip
-    single = removed(network, layer, [[unit] for unit in range(units)], probe, labels, classes=classes, answer=answer)
-    return sorted(range(units), key=lambda unit: single[unit].by_class[of])
+    """The layer's units by how much the mean log probability of one class falls without each alone, most first.
+
+    `probe`: pictures of that class. Accuracy itself says nothing where the network is sure of every picture. `logits`
+    picks the classes' logits from what the network gives.
+    """
+
+    def sure() -> float:
+        return float(logits(network(probe)).log_softmax(dim=1)[:, of].mean())
+
+    left = []
+    for unit in range(units):
+        with without(network, layer, [unit]):
+            left.append(sure())
+    return sorted(range(units), key=lambda unit: left[unit])

@@ -147,7 +147,7 @@ def test_removing_a_detector_takes_its_class_alone(network, scene):
     (only,) = removed(network, "look", [(1, 3, 5)], pictures, labels, classes=3, keep=True)
     assert only.accuracy == 1.0
     assert kept.accuracy < 1.0
-    assert importance(network, "look", pictures, labels, 1, units=6, classes=3)[0] == 3
+    assert importance(network, "look", pictures[labels == 1], 1, units=6)[0] == 3
 
 
 def test_the_network_is_whole_again_after_a_removal(network, scene):
