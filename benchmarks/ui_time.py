@@ -6,7 +6,8 @@ Server and browser are warm: each has shown the page before. "Shown" is the time
 (of a plain page: the button) has a place on the screen, "answers" until a click on it, made at once, has its answer:
 the card's main button on the screen. The same is measured for a Gradio page with one button, which is what Gradio
 itself costs on this machine. Two errands are walked by mouse, with their clicks counted: a style out and its LoRA on
-disk, a lamp off.
+disk, a lamp off. And every click's first visible answer is timed in the browser, on a quiet server and while another
+visitor's long job runs.
 """
 
 from __future__ import annotations
@@ -231,6 +232,73 @@ def _lamp(page: Any) -> dict[str, float]:
     return {"off, with its verdict": time.perf_counter() - start, "clicks": 2}
 
 
+def reactions(url: str, times: int) -> None:
+    """From a click to the first thing that changes on the screen because of it."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        print("first answers: not measured, there is no Chromium here")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        for state in ("quiet", "beside another visitor's job"):
+            other = Client(url, verbose=False) if state != "quiet" else None
+            runs = []
+            for number in range(times):
+                job = other.submit(PROMPT, 500 + number, 200, api_name="/paint") if other else None
+                page = browser.new_context().new_page()
+                page.goto(f"{url}?do=style")
+                page.locator("#style-run").wait_for()
+                page.wait_for_timeout(1500)
+                runs.append(_answers_of(page))
+                page.context.close()
+                if other and job:
+                    other.predict(api_name="/cancel")
+                    job.result(timeout=60)
+            for name in runs[0]:
+                told(f"first answer, {state}: {name}", [run[name] for run in runs])
+        browser.close()
+
+
+def _answers_of(page: Any) -> dict[str, float]:
+    """Seconds of each click of one visit."""
+    label = "document.querySelector('#style-run').innerText"
+    found = {"the main button": _answered(page, "#style-run", f"{label}.startsWith('Stop')")}
+    found["the button again: stop"] = _answered(page, "#style-run", f"{label} !== window.was")
+    page.locator("#style-run", has_text="Take it out").wait_for()
+    page.locator("#style-run").click()
+    page.locator("#style-make-lora:not([disabled])").wait_for()
+    step = "document.querySelector('#style-past').innerText"
+    found["undo"] = _answered(page, "#style-undo", f"{step} !== window.past")
+    found["a step of the history"] = _answered(page, "#style-past .steps button >> nth=1", f"{step} !== window.past")
+    found["another card"] = _answered(
+        page, "role=tab[name='Change a fact']", "document.querySelector('#fact-run')?.getBoundingClientRect().width > 0"
+    )
+    return found
+
+
+def _answered(page: Any, where: str, true: str) -> float:
+    """Seconds from the click itself until `true` holds."""
+    page.evaluate(
+        """true_ => {
+          window.was = document.querySelector('#style-run').innerText;
+          window.past = document.querySelector('#style-past').innerText;
+          window.answered = null;
+          addEventListener('click', () => {
+            const start = performance.now(), look = () => {
+              if (eval(true_)) window.answered = performance.now() - start; else requestAnimationFrame(look);
+            };
+            look();
+          }, {capture: true, once: true});
+        }""",
+        true,
+    )
+    page.locator(where).click()
+    page.wait_for_function("window.answered !== null")
+    return float(page.evaluate("window.answered")) / 1000
+
+
 _OTHER = """([where, old]) => {
   const found = document.querySelector(where);
   return found && found.getAttribute('src') !== old;
@@ -253,6 +321,7 @@ def main() -> None:
             shown(name, url, options.times)
             if command is PAGE:
                 errands(url, min(3, options.times))
+                reactions(url, min(3, options.times))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,9 @@ def serve(
     from ui.app import build_app, launch
     from ui.workshop.session import Settings, Workshop
 
-    strangers = share or not loopback(host)
-    limit = int(1e9 * ((0 if strangers else 20) if upload_gb is None else upload_gb))
-    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, limit, changeable=not strangers))
+    own = 20 if loopback(host) and not share else 0
+    limit = int(1e9 * (own if upload_gb is None else upload_gb))
+    workshop = Workshop(Settings(device, dtype, offload, checkpoints, language, limit))
     workshop.check()
     _, url, public = launch(build_app(workshop), server_name=host, server_port=port or None, share=share, auth=users)
     print(f"Concept Edit is at {public or url}  (Ctrl-C stops it)", flush=True)

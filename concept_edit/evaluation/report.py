@@ -38,6 +38,9 @@ class Report:
     toolkit: str = ""
     made: str = ""
     """When it was measured, as an ISO date with time."""
+    known: tuple[tuple[str, str, str], ...] = ()
+    """Of each changed concept whether the model knows the word: the word, the verdict and the sentence of
+    `concept_edit.familiar`."""
 
     def sentences(self) -> list[str]:
         """What the figures say, in words."""
@@ -72,6 +75,7 @@ class Report:
         plain = {name: getattr(self, name) for name in ("model", "recipe", "settings", "instruments", "rows", "share")}
         plain["figures"] = [_finite(asdict(figure)) for figure in self.figures]
         plain |= {"made": self.made, "sentences": self.sentences()}
+        plain["known"] = [{"word": word, "verdict": verdict, "sentence": told} for word, verdict, told in self.known]
         plain["worst"] = [{**asdict(row), "what": what} for row, what in self.worst]
         return plain | {"barred": list(self.barred), "toolkit": self.toolkit}
 
@@ -81,6 +85,9 @@ class Report:
         lines += ["", *self.sentences()]
         lines += ["", "| measured | on | when | value | 95 % interval | n | by |", "|---|---|---|---|---|---|---|"]
         lines += [f"| {' | '.join(_cell(text) for text in cells(figure))} |" for figure in self.figures]
+        if self.known:
+            lines += ["", "## What the model knows of the words", ""]
+            lines += [f"- {_cell(told)}" for _, _, told in self.known]
         if self.worst:
             lines += ["", "## Worst losses among what should have stayed", ""]
             lines += [f"- {_cell(row.prompt)} (seed {row.seed}): {what}" for row, what in self.worst]
@@ -120,7 +127,9 @@ def report_sections(report: Report) -> list[str]:
     about = [f"{report.rows} pairs of pictures at equal seeds."]
     about += [f"Share of the rows: {report.share}."] if report.share != "1-of-1" else []
     about += [f"{kind}: {name}" for kind, name in report.instruments.items()]
-    found = [section("In words", listing(report.sentences())), *_by_word(report), _asked(report)]
+    found = [section("In words", listing(report.sentences())), *_by_word(report)]
+    found.append(section("What the model knows of the words", listing([told for _, _, told in report.known])))
+    found.append(_asked(report))
     found += [section("Measured", listing(about), table(head, [cells(figure) for figure in report.figures]))]
     shown = {pair.row: pair for pair in report.pictures}
     worst = [(shown[row], what) for row, what in report.worst if row in shown]

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+_LOOKED_AT = 50
+"""Concepts of an edit of which the report says whether the model knows them."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How pictures are painted; None is the model's own."""
@@ -139,6 +143,7 @@ class _Run:
             barred=tuple(barred),
             toolkit=__version__,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
+            known=_known(self.model, self.edit),
         )
 
     def _painted(self, prompts: list[str], seeds: list[int]) -> list[Image]:
@@ -146,6 +151,14 @@ class _Run:
         return self.model.generate(
             prompts, seeds, **{name: given[name] for name in given if name != "batch_size"}, batch_size=len(prompts)
         )
+
+
+def _known(model: Model, edit: Edit) -> tuple[tuple[str, str, str], ...]:
+    """Of the first concepts: word, verdict, sentence."""
+    from concept_edit.familiar import familiar
+
+    words = list(dict.fromkeys(edit.recipe.concepts))[:_LOOKED_AT]
+    return tuple((found.word, found.verdict, found.sentence) for found in familiar(model, words))
 
 
 def _rows(

@@ -105,6 +105,15 @@ def test_every_figure_has_its_number_interval_and_instrument(report):
         assert "95 %" in figure.method
 
 
+def test_a_report_says_whether_the_model_knows_the_words(report, edit, tmp_path):
+    assert [word for word, _, _ in report.known] == ["Van Gogh", "apple"]
+    assert report.known[1][1] == "known"  # an everyday thing, on the list
+    report.save(tmp_path / "r.json")
+    assert [each["word"] for each in json.loads((tmp_path / "r.json").read_text())["known"]] == ["Van Gogh", "apple"]
+    assert all(f"- {told}" in report.to_markdown() for _, _, told in report.known)
+    assert "What the model knows of the words" in report.to_html()
+
+
 def test_a_figure_that_was_not_measured_is_named(report):
     with pytest.raises(KeyError, match="beauty / near / after was not measured"):
         report.figure("beauty", "near")

@@ -55,7 +55,8 @@ def page(browser: Any, own: Workshop) -> Iterator[Any]:
 
 
 def test_each_list_offers_what_it_can_open(own: Workshop, visit: Visit) -> None:
-    assert own.model_names() == ["demo", "mine.safetensors"]
+    assert own.model_names()[-1] == "mine.safetensors"
+    assert "rooms.safetensors" not in own.model_names()
     assert own.generator_names() == ["demo", "rooms.safetensors"]
     assert own.generator("rooms.safetensors").config == styles.load_generator("demo").config
 
@@ -84,6 +85,28 @@ def test_a_checkpoint_is_chosen_edited_pictured_and_exported(page: Any, folder: 
     assert old.keys() == new.keys()
     assert changed
     assert all("attn2.to_k" in name or "attn2.to_v" in name for name in changed)
+
+
+def test_what_a_file_lacks_is_picked_beside_it(page: Any, folder: Path, tmp_path: Path) -> None:
+    (folder / "alone.safetensors").write_bytes((folder / "mine.safetensors").read_bytes())
+    page.reload()
+    page.locator("#companion").wait_for(state="hidden")
+    workshop = Workshop(Settings(device="cpu", checkpoint_folder=folder))
+    with pytest.raises(ValueError, match="companion"):
+        workshop.model("alone.safetensors")
+    opened = workshop.model("alone.safetensors + mine")
+    assert opened.name == "alone.safetensors"
+    assert torch.equal(
+        opened.encode(["a cat"])["text"].rows, workshop.model("mine.safetensors").encode(["a cat"])["text"].rows
+    )
+    for companion in ("../mine", str(folder / "mine"), "nothing"):
+        with pytest.raises(ValueError, match="is neither a folder of this server nor a hub id"):
+            workshop.model(f"alone.safetensors + {companion}")
+    page.locator("#model input").click()
+    page.get_by_role("option", name="mine.safetensors").click()
+    page.locator("#companion input").click()
+    page.get_by_role("option", name="mine", exact=True).click()
+    page.get_by_text("The next job opens mine.safetensors, with what it lacks from mine.").wait_for()
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(own: Workshop, visit: Visit, monkeypatch: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
-from ui.bench import downloads, work
+from ui.bench import downloads, past, work
 from ui.bench.layout import Parts
 from ui.bench.pairs import shown
 from ui.bench.verdict import Verdict
@@ -37,6 +36,7 @@ class BenchEvents:
         )  # fmt: skip
         parts.undo.click(self.undo, self.visit, shown, api_name=f"{card}_undo", **LIGHT)
         parts.redo.click(self.redo, self.visit, shown, api_name=f"{card}_redo", **LIGHT)
+        parts.past.submit(self.go, [self.visit, parts.past], shown, api_visibility="private", **LIGHT)
         downloads.wire(self.workshop, self.visit, card, parts.downloads)
         changes = [field.change for field in fields if hasattr(field, "change")]
         gr.on(
@@ -67,22 +67,25 @@ class BenchEvents:
         """One step forward in this card's history."""
         return self._move(visit, +1)
 
-    def _move(self, visit: Visit, by: int) -> dict[Any, Any]:
-        bench = bench_of(visit, self.card)
+    def go(self, visit: Visit, step: str = "") -> dict[Any, Any]:
+        """To a step of this card's history that was chosen by its picture."""
+        return self._move(visit, step=step)
+
+    def _move(self, visit: Visit, by: int = 0, *, step: str | None = None) -> dict[Any, Any]:
         try:
             if visit.busy:
                 raise ValueError("a job still runs; stop it first")
-            board = work.go(visit, self.card, bench.versions.at + by)
+            at = bench_of(visit, self.card).versions.at + by if step is None else past.picked(step)
+            board = work.go(visit, self.card, at)
         except Exception as error:
-            return {self.parts.note: trouble(error)}
+            return {self.parts.note: trouble(error), **self._past(visit)}
         return {self.parts.note: "", **self.page(visit, board)}
 
     def _followed(self, visit: Visit, start: Callable[[], Iterator[News]]) -> Page:
         parts = self.parts
         try:
             for news in start():
-                found: dict[Any, Any] = {parts.note: "" if news.done else says(news), **parts.run.told(news)}
-                found.pop(parts.run.button)
+                found: dict[Any, Any] = {parts.note: "" if news.done else says(news)}
                 if isinstance(news.value, Board):
                     found |= self.page(visit, news.value) if news.done else {parts.pairs: shown(news.value.cells)}
                     if not news.done:
@@ -120,15 +123,12 @@ class BenchEvents:
         )
 
     def _past(self, visit: Visit) -> dict[Any, Any]:
-        versions, parts = bench_of(visit, self.card).versions, self.parts
-        told = ""
-        if versions.made:
-            title = versions.current.title if versions.current else "the original model"
-            told = f"<p class='past'>Step {versions.at} of {len(versions.made)}: {html.escape(title)}</p>"
+        bench, parts = bench_of(visit, self.card), self.parts
+        versions = bench.versions
         return {
             parts.undo: gr.update(interactive=versions.at > 0),
             parts.redo: gr.update(interactive=versions.at < len(versions.made)),
-            parts.past: told,
+            parts.past: past.held(versions, bench.boards),
             parts.strength: versions.current.strength if versions.current else gr.skip(),
         }
 

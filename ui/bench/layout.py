@@ -9,6 +9,7 @@ import gradio as gr
 
 from ui.bench import downloads, pairs
 from ui.bench.downloads import Downloads
+from ui.bench.past import past as history
 from ui.pictures import boards
 from ui.workshop.parts import note
 from ui.workshop.running import Running
@@ -39,7 +40,7 @@ class Parts:
     undo: gr.Button
     redo: gr.Button
     past: gr.HTML
-    """Where in the history it stands, in words."""
+    """Where in the history it stands, in words and small pictures."""
     more: More
     downloads: Downloads
     result: gr.JSON
@@ -104,13 +105,8 @@ def lay_out(
         )  # fmt: skip
         undo = gr.Button("Undo", min_width=80, scale=0, interactive=False, elem_id=f"{card}-undo")
         redo = gr.Button("Redo", min_width=80, scale=0, interactive=False, elem_id=f"{card}-redo")
-    past = gr.HTML(
-        "<p class='past'>An example, painted beforehand. Press the button to do it now and have the files.</p>",
-        elem_id=f"{card}-past",
-        padding=False,
-        container=False,
-        label="history",
-    )
+    example_line = "An example, painted beforehand. Press the button to do it now and have the files."
+    past = history(f"{card}-past", example_line)
     files = downloads.lay_out(card, kinds)
     result = gr.JSON(visible=False, label="result")
     pictures = gr.Gallery(visible=False, label="before_and_after", format="png", type="pil")

@@ -18,6 +18,7 @@ from ui.workshop.following import follow
 from ui.workshop.look import empty
 from ui.workshop.painting import MOST_STEPS
 from ui.workshop.parts import LANE, LIGHT, note, says, trouble
+from ui.workshop.running import stops
 from ui.workshop.session import Tell, Visit, Workshop
 from ui.workshop.signatures import Signed, verdict
 from ui.workshop.versions import Version
@@ -160,7 +161,7 @@ def _wire_evaluation(events: AuditEvents, visit: gr.State, asking: SimpleNamespa
          found.pictures],
         api_name="audit", **LANE,
     )  # fmt: skip
-    asking.stop.click(events.stop, visit, asking.news, api_name="audit_stop", **LIGHT)
+    stops(asking.stop, visit, asking.news, api_name="audit_stop")
 
 
 def _wire_release(
@@ -218,13 +219,6 @@ class AuditEvents:
             else:
                 summary, table, *rest = value
                 yield (says("Measured."), gr.update(visible=False), gr.update(visible=True), summary, table, *rest)
-
-    def stop(self, visit: Visit) -> str:
-        """Stop the evaluation within one denoising step; what was painted is kept for the next run."""
-        if not visit.busy:
-            return says("Nothing is running.")
-        visit.cancel()
-        return says("Stopping.")
 
     def release(self, visit: Visit, decision: str, reviewers: str, rollback: str, barred: str) -> Page:
         """Write the release of the edit: a ZIP with the edit, its manifest, the history and the report."""

@@ -14,6 +14,7 @@ from ui.workshop.compare import GROUPS, MOST, Pair, Wanted, joined, save_sheet
 from ui.workshop.look import empty
 from ui.workshop.painting import shot_of
 from ui.workshop.parts import LANE, LIGHT, enlarged, note, says, trouble
+from ui.workshop.running import stops
 from ui.workshop.session import Visit
 
 HINTS = {
@@ -65,13 +66,7 @@ def build(shared: Shared) -> None:
     visit_state = visit
     paint.click(on_compare, [visit, *inputs], shown, api_name="compare", **LANE)
 
-    def on_cancel(visit: Visit) -> str:
-        """Stop painting pairs within one step; those that are there stay."""
-        busy = visit.busy
-        visit.cancel()
-        return says("Stopping at the next step…" if busy else "Nothing runs.")
-
-    cancel.click(on_cancel, visit, told, api_name="compare_cancel", **LIGHT)
+    stops(cancel, visit, told, api_name="compare_cancel")
     for name, gallery in galleries.items():
         gallery.select(_chooser(name), visit, [slider, caption], api_visibility="private", **LIGHT)
 

@@ -1,80 +1,67 @@
-"""The Device tab: where models run, and the settings for small cards."""
+"""The Device tab: where models run. It shows; whoever starts the server chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
 from ui.workshop.card import Shared
-from ui.workshop.parts import LANE, LIGHT, note, says, table, trouble
-from ui.workshop.session import News, Settings, Tell, Visit, Workshop
+from ui.workshop.parts import LIGHT, note, says, table, trouble
+from ui.workshop.session import Workshop
 
-PRECISIONS = [("the file's own", ""), ("float32", "float32"), ("float16", "float16"), ("bfloat16", "bfloat16")]
-LOCKED = "Device and precision are set by whoever runs this server."
+_HOW = """
+### Another device or precision
+
+The device is the server's: everybody's models run there. Whoever starts it chooses:
+
+    concept-edit ui --device cuda --dtype float16 --offload
+
+Half precision takes half the memory of a GPU; on a processor it is slow and less exact. `--offload` is for cards that
+are too small: parts of a model wait in main memory until they run, which is slower.
+"""
 
 
 def build(shared: Shared) -> None:
     """Lay the tab out and wire it."""
-    workshop, visit = shared.workshop, shared.visit
-    settings = workshop.settings
-    gr.Markdown("### Where models run")
+    workshop = shared.workshop
     with gr.Row(equal_height=False):
         with gr.Column():
-            facts = gr.Markdown(table(["This machine", ""], facts_of(workshop)), elem_id="facts")
+            gr.Markdown("### Where models run")
+            facts = gr.Markdown(shown(workshop), elem_id="facts")
         with gr.Column():
-            device, dtype, offload, apply = _fields(settings)
-            told = note("" if settings.changeable else LOCKED, elem_id="device-note")
+            gr.Markdown(_HOW + "\nHere are: " + ", ".join(devices()) + ".")
+            told = note(elem_id="device-note")
+    asked = gr.Textbox("", visible=False), gr.Textbox("", visible=False), gr.Checkbox(value=False, visible=False)
+    called = gr.Button(visible=False)
 
-    def on_apply(visit: Visit, device: str, dtype: str, offload: bool) -> Iterator[dict[Any, Any]]:
-        """Move to another device or precision; models are opened anew when next asked for."""
-        try:
-            for news in set_up(workshop, visit, device, dtype, offload):
-                yield {told: says("Done. The next job runs there." if news.done else news)}
-            yield {facts: table(["This machine", ""], facts_of(workshop))}
-        except Exception as error:
-            yield {told: trouble(error)}
+    def device(device: str = "", dtype: str = "", offload: bool = False) -> dict[Any, Any]:
+        """Tell where models run. Another device, precision or offloading is chosen by whoever starts the server."""
+        now = workshop.settings
+        moved = (device or now.device, dtype or now.dtype, offload or now.offload)
+        same = moved == (now.device, now.dtype, now.offload)
+        how = "device and precision are the server's; whoever starts it chooses, by --device, --dtype and --offload"
+        return {told: says(workshop.place()) if same else trouble(how), facts: shown(workshop)}
 
-    apply.click(on_apply, [visit, device, dtype, offload], [told, facts], api_name="device", **LANE)
+    called.click(device, list(asked), [told, facts], api_name="device", **LIGHT)
     tab = gr.context.Context.block
     if isinstance(tab, gr.Tab):
-        tab.select(lambda: table(["This machine", ""], facts_of(workshop)), None, facts,
-                   api_visibility="private", **LIGHT)  # fmt: skip
+        tab.select(lambda: shown(workshop), None, facts, api_visibility="private", **LIGHT)
 
 
-def _fields(settings: Settings) -> tuple[gr.Radio, gr.Radio, gr.Checkbox, gr.Button]:
-    may = settings.changeable
-    device = gr.Radio(devices(), value=settings.device, label="Device", interactive=may)
-    about = "Half precision takes half the memory of a GPU; on a processor it is slow and less exact."
-    dtype = gr.Radio(PRECISIONS, value=settings.dtype or "", label="Precision", info=about, interactive=may)
-    about = "For cards that are too small: parts of the model wait in main memory until they run. Slower."
-    offload = gr.Checkbox(settings.offload, label="CPU offload", info=about, interactive=may)
-    return device, dtype, offload, gr.Button("Apply", elem_id="apply", interactive=may)
+def shown(workshop: Workshop) -> str:
+    """The facts as a table."""
+    return table(["This machine", ""], facts_of(workshop))
 
 
-def set_up(workshop: Workshop, visit: Visit, device: str, dtype: str, offload: bool) -> Iterator[News]:
-    """Change the settings once nobody's job runs.
-
-    Raises:
-        ValueError: as `Workshop.set_up`.
-    """
-
-    def job(tell: Tell) -> None:
-        tell(News("Moving"))
-        workshop.set_up(device=device, dtype=dtype or None, offload=bool(offload))
-
-    return workshop.work(visit, job)
-
-
-def devices() -> list[tuple[str, str]]:
-    """Label and name of every device that is here."""
+def devices() -> list[str]:
+    """Every device that is here, in words."""
     import torch
 
-    found = [("automatic: a GPU where there is one", "auto"), ("processor (CPU)", "cpu")]
+    found = ["the processor (`cpu`)"]
     for index in range(torch.cuda.device_count()):
-        found.append((f"GPU {index}: {torch.cuda.get_device_name(index)}", f"cuda:{index}" if index else "cuda"))
-    return found + ([("Apple GPU", "mps")] if torch.backends.mps.is_available() else [])
+        found.append(f"{torch.cuda.get_device_name(index)} (`cuda{f':{index}' if index else ''}`)")
+    return found + (["the Apple GPU (`mps`)"] if torch.backends.mps.is_available() else [])
 
 
 def facts_of(workshop: Workshop) -> list[list[str]]:

@@ -13,7 +13,8 @@ from ui.workshop import balancing
 from ui.workshop import edit as handlers
 from ui.workshop.edit import Seen
 from ui.workshop.painting import Shot, shot_of
-from ui.workshop.parts import LANE, LIGHT, enlarged, says, table, trouble
+from ui.workshop.parts import LANE, enlarged, says, table, trouble
+from ui.workshop.running import stops
 from ui.workshop.session import BusyError, News, Visit, Workshop
 
 
@@ -82,13 +83,7 @@ def wire(tab: Tab, predict: gr.Button, solve: gr.Button, paint: gr.Button, cance
     _wire_work(tab, predict, solve, paint)
     _wire_past(tab)
 
-    def on_cancel(visit: Visit) -> str:
-        """Stop the running job within one step."""
-        busy = visit.busy
-        visit.cancel()
-        return says("Stopping at the next step…" if busy else "Nothing runs.")
-
-    cancel.click(on_cancel, tab.visit, tab.look.note, api_name="cancel", **LIGHT)
+    stops(cancel, tab.visit, tab.look.note, api_name="cancel")
 
 
 def _wire_work(tab: Tab, predict: gr.Button, solve: gr.Button, paint: gr.Button) -> None:

@@ -111,13 +111,6 @@ class LightEvents:
 
         yield from self._run(visit, job, 1)
 
-    def stop(self, visit: Visit) -> str:
-        """Stop what is running; it ends at its next step."""
-        if not visit.busy:
-            return says("Nothing is running.")
-        visit.cancel()
-        return says("Stopping.")
-
     # Units
 
     def find(self, visit: Visit, canvas: str | None, confirm: float, mode: str) -> Page:

@@ -13,7 +13,8 @@ from ui.lamp.marks import SIDE
 from ui.lamp.painter import painter
 from ui.workshop.card import Shared
 from ui.workshop.look import empty
-from ui.workshop.parts import LANE, LIGHT, note
+from ui.workshop.parts import LANE, note
+from ui.workshop.running import stops
 from ui.workshop.session import EMBEDDED, Workshop
 
 KINDS = [("all", "all"), ("light", "light"), ("colour of the light", "warmth"), ("shape", "shape")]
@@ -207,7 +208,7 @@ def _wire_rooms(
     mark.lamp.click(events.mark_lamp, visit, canvas, api_name="light_mark_lamp", **LANE)
     mark.wipe.click(events.wipe, visit, canvas, api_name="light_wipe_mark", **LANE)
     mark.file.upload(events.mark_file, [visit, mark.file], canvas, api_name="light_mark_picture", **LANE)
-    find.stop.click(events.stop, visit, find.told, api_name="light_stop", **LIGHT)
+    stops(find.stop, visit, find.told, api_name="light_stop")
 
 
 def _wire_find(

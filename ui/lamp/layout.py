@@ -43,7 +43,8 @@ def _lay_out(workshop: Workshop) -> Parts:
             board.value = shown.canvas
         with gr.Column(scale=4, min_width=320):
             gr.Markdown("The lamp is marked in pink. Paint over something else, or press the button.")
-            run = Running("Switch it off", elem_id="lamp-run")
+            with gr.Row(elem_classes=["main-row"]):
+                run = Running("Switch it off", elem_id="lamp-run")
             told = note(elem_id="lamp-note")
             verdict = gr.HTML(shown.verdict, label="verdict", elem_id="lamp-verdict", padding=False, container=False)
             with gr.Row():

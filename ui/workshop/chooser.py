@@ -9,10 +9,14 @@ from typing import Any
 
 import gradio as gr
 
+from ui.workshop import companions
 from ui.workshop.parts import LIGHT, note, says, trouble
-from ui.workshop.session import EMBEDDED, Visit, Workshop
+from ui.workshop.session import EMBEDDED, FLOW, Visit, Workshop
 
-LABELS = {EMBEDDED: "demo (toy: 48 things, 4 styles)"}
+LABELS = {
+    EMBEDDED: "demo (toy: 48 things, 4 styles)",
+    FLOW: "demo-flow (toy Z-Image: the same things, a language model reads)",
+}
 _TEMPLATE = """
 <label class="opener"><input type="file" accept=".safetensors" multiple><span>Open a .safetensors…</span></label>
 """
@@ -56,6 +60,8 @@ class Chooser:
     """The top bar's fields."""
 
     model: gr.Dropdown
+    companion: gr.Dropdown
+    """What a single file lacks is taken from here; shown where a file is chosen."""
     opener: gr.HTML | None
     """Where a file is sent from; None where the server takes none."""
     note: gr.HTML
@@ -71,13 +77,17 @@ def lay_out(workshop: Workshop) -> Chooser:
         choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
         allow_custom_value=True, elem_id="model", scale=3, min_width=240,
     )  # fmt: skip
+    companion = gr.Dropdown(
+        [("automatic", ""), *companions.offered(workshop.settings)], value="", visible=False, allow_custom_value=True,
+        label="What the file lacks comes from (or a hub id)", elem_id="companion", scale=2, min_width=200,
+    )  # fmt: skip
     opener = None
     if workshop.settings.upload_limit:
         opener = gr.HTML(
             "", html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, elem_id="opener", padding=False,
             container=False, min_width=150,
         )  # fmt: skip
-    return Chooser(model, opener, note(elem_id="model-note"))
+    return Chooser(model, companion, opener, note(elem_id="model-note"))
 
 
 def choices(workshop: Workshop, visit: Visit | None = None) -> list[tuple[str, str]]:
@@ -89,12 +99,22 @@ def choices(workshop: Workshop, visit: Visit | None = None) -> list[tuple[str, s
 def wire(chooser: Chooser, workshop: Workshop, visit: gr.State) -> None:
     """Make the chooser live."""
 
-    def choose(visit: Visit, model: str | None = EMBEDDED) -> str:
-        """Work on another model: "demo", a file of the server's folder by name, or a hub id."""
-        visit.model = (model or EMBEDDED).strip()
-        return says(f"The next job opens {visit.own[visit.model].name if visit.model in visit.own else visit.model}.")
+    def choose(visit: Visit, model: str | None = EMBEDDED, companion: str | None = "") -> str:
+        """Work on another model: "demo", a file of the server's folder by name, or a hub id. What a file lacks is taken
+        from `companion`: a diffusers folder of the server or a hub id ('' chooses)."""
+        file, beside = (model or EMBEDDED).strip(), (companion or "").strip()
+        shown = visit.own[file].name if file in visit.own else file
+        single = file.endswith(".safetensors")
+        visit.model = companions.joined(file, beside) if single else file
+        return says(f"The next job opens {shown}{f', with what it lacks from {beside}' if single and beside else ''}.")
 
-    chooser.model.input(choose, [visit, chooser.model], chooser.note, api_name="model", **LIGHT)
+    fields = [visit, chooser.model, chooser.companion]
+    chooser.model.input(choose, fields, chooser.note, api_name="model", **LIGHT)
+    chooser.companion.input(choose, fields, chooser.note, api_visibility="private", **LIGHT)
+    chooser.model.change(
+        lambda model: gr.update(visible=str(model or "").endswith(".safetensors"), value=""), chooser.model,
+        chooser.companion, api_visibility="private", **LIGHT,
+    )  # fmt: skip
     if chooser.opener is not None:
         chooser.opener.submit(
             lambda visit, value: sent(workshop, visit, value), [visit, chooser.opener], [chooser.model, chooser.note],

@@ -204,7 +204,8 @@ class Lane:
     def _run(self, visit: Visit, job: Callable[[Tell], Any], put: Callable[[News | BaseException], None]) -> None:
         def tell(news: News) -> None:
             self._share = self._share if news.share is None else news.share
-            put(replace(news, left=self.left() if news.share is not None else None))
+            visit.left = self.left() if news.share is not None else None
+            put(replace(news, left=visit.left))
 
         last: News | BaseException
         try:
@@ -213,6 +214,7 @@ class Lane:
                 last = News(value=self._worker(lambda: job(tell)), done=True)
         except BaseException as error:
             last = error
+        visit.left = None
         visit._end()
         put(last)
 

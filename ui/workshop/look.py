@@ -71,6 +71,9 @@ CSS = """
 .film {display: grid; grid-template-columns: repeat(9, minmax(0, 1fr)); gap: .3rem;}
 .film figure {margin: 0;} .film img {width: 100%; margin: 0; border-radius: var(--radius-sm);}
 .film figcaption {text-align: center; font-size: .8rem; color: var(--body-text-color);}
+@media (max-width: 640px) {.main-row {position: fixed !important; inset: auto 0 0; z-index: 50; padding: .5rem .8rem;
+  background: var(--background-fill-primary); border-top: 1px solid var(--border-color-primary);}
+  .main-row button.run {width: 100%;} .gradio-container {padding-bottom: 76px !important;}}
 @media (max-width: 640px) {.film {grid-template-columns: repeat(3, minmax(0, 1fr));}}
 .counted {width: 100%; border-collapse: collapse; font-size: .92rem; color: var(--body-text-color);}
 .counted th, .counted td {text-align: left; padding: .4rem .5rem; border-bottom: 1px solid var(--border-color-primary);}

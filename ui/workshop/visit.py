@@ -34,6 +34,10 @@ class Visit:
         """The visitor's own models: a name nobody can guess -> file."""
         self.stop = threading.Event()
         """Set by cancel; every denoising and ranking step looks at it."""
+        self.left: float | None = None
+        """Seconds until the running job is done, estimated; None where nobody knows."""
+        self.unwanted = False
+        """An errand's button was pressed while its job ran: the press that follows stops it."""
         self.closed = False
         self.model = EMBEDDED
         """Name of the model this visitor edits."""
