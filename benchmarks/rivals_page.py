@@ -106,7 +106,7 @@ ABOUT = {
     "concept": f"""Of the other 36, 18 are in the kept list and 18 are in nobody's. Settings were chosen on another draw
 of 12, 18 and 18. Unseen wordings: {"; ".join(w.format(thing="X") for w in UNSEEN)}.""",
     "style": f"""{", ".join(ASKED["style"])}, one at a time; settings were chosen on {CHOICE_STYLE} with other scenes.
-Many settings do all that is asked there, and of equal ones the first was taken. The kept list holds the other styles, and
-pictures in them. {len(SCENES)} scenes. Half of the original's pictures in the unseen wordings show the style:
+Many settings do all that is asked there, and of equal ones the first was taken. The kept list holds the other styles,
+and pictures in them. {len(SCENES)} scenes. Half of the original's pictures in the unseen wordings show the style:
 {"; ".join(w.format(thing="Y", style="X") for w in UNSEEN_STYLED)}.""",
 }
