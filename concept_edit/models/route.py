@@ -63,7 +63,8 @@ class OpenRoute:
         way = way or family.route
         assert way is not None
         self.family, self.pipeline, self.denoiser, self.way = family, pipeline, denoiser, way
-        self.layers: list[int] = list(denoiser.config[way.layers]) if way.layers else [0]
+        config: Any = denoiser.config
+        self.layers: list[int] = list(config[way.layers]) if way.layers else [0]
         """Layers of the encoder that reach readers of their own."""
         self.names = ["text" if i == 0 else f"text {i}" for i in range(first, first + len(self.layers))]
         """The streams they are."""

@@ -300,3 +300,19 @@ def test_two_denoisers_are_edited_one_by_one_and_paint_together(tmp_path):
     with edit.applied(first), edit.applied(second):
         assert not any(map(torch.equal, before, weights))
     assert all(map(torch.equal, before, weights))
+
+
+def test_a_pipeline_without_guidance_says_so():
+    model = open_model(tiny_modern.modern_pipeline("hunyuan-image"))
+    with pytest.raises(ValueError, match=r"HunyuanImage 2\.1 takes no guidance scale; leave it out"):
+        model.generate("a cat", 0, guidance_scale=3.0)
+
+
+@pytest.mark.parametrize("family", ["zimage", "wan"])
+def test_a_quantised_reader_is_refused_by_name(family):
+    pipe = tiny_modern.modern_pipeline(family)
+    name = open_model(pipe).sites[0].name.removesuffix(".weight")
+    reader = pipe.transformer.get_submodule(name)
+    reader.weight = torch.nn.Parameter(reader.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=rf"transformer\.{re.escape(name)}\.weight of .* is torch\.int8.*quantisation"):
+        open_model(pipe)
