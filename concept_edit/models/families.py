@@ -91,6 +91,8 @@ class Family:
     """How rows reach the readers in pipelines that are asked for them."""
     plainly: Mapping[str, Any] = field(default_factory=dict)
     """What keeps the pipeline from rewriting a prompt before it encodes it."""
+    unedited: str = ""
+    """A sentence about what else reads the prompt and is left as it is."""
 
 
 _CROSS_ATTENTION = tuple(
@@ -338,7 +340,6 @@ FAMILIES: dict[str, Family] = {
             Route(("text_proj",)),
             plainly={"use_pe": False},
         ),
-        # Words in quotation marks also come by ByT5 and `context_embedder_2`: left as they are.
         _asked(
             "hunyuan-image",
             "HunyuanImage 2.1",
@@ -353,6 +354,7 @@ FAMILIES: dict[str, Family] = {
                 beside=r"context_embedder\.(time_text_embed\.text_embedder\.linear_2"
                 r"|token_refiner\.refiner_blocks\.0\.attn\.to_(q|k|v|out\.0))\.weight|context_embedder_2\..+",
             ),
+            unedited="words in quotation marks are also read by ByT5, to be spelt: that way is not edited",
             readers=(
                 Reader(r"context_embedder\.proj_in\.weight", "text", "context"),
                 Reader(r"context_embedder\.time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),

@@ -191,6 +191,9 @@ def test_the_lora_for_comfyui_has_the_names_of_its_table(model, tmp_path):
         name = COMFY[model.family.name]
         assert set(load_file(written.path)) == {f"{name}.lora_A.weight", f"{name}.lora_B.weight"}
     plain = ce.export_lora(edit, model, tmp_path / "p.safetensors", "peft")
+    assert any("ByT5" in note and "not edited" in note for note in plain.notes) == (
+        model.family.name == "hunyuan-image"
+    )
     assert ("diffusers" in plain.programs) == hasattr(model.pipeline, "load_lora_weights")
 
 
