@@ -27,7 +27,9 @@ def tiny_pipeline(family: str, seed: int = 0) -> Any:
     return pipeline
 
 
-def clip(*, projection: bool = False, pad: str = "<|endoftext|>", act: str = "quick_gelu", width: int = _TEXT) -> tuple:
+def clip(
+    *, projection: bool = False, pad: str = "<|endoftext|>", act: str = "quick_gelu", width: int = _TEXT, room: int = 77
+) -> tuple:
     """A tiny CLIP text encoder and its tokenizer: CLIP's own BPE cut after its first merges."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -36,7 +38,7 @@ def clip(*, projection: bool = False, pad: str = "<|endoftext|>", act: str = "qu
     tokenizer = clip_tokenizer(pad_token=pad, merges=_MERGES)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, projection_dim=width,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=77, hidden_act=act,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=room, hidden_act=act,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     encoder = (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from tiny import _woken, clip, t5, vae
+from tiny import _woken, clip, t5, unet, vae
 
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -452,6 +452,80 @@ def _hunyuan() -> Any:
     )  # fmt: skip
 
 
+def _glm_words() -> Any:
+    """ChatGLM's own tokenizer, trained on the words of the templates."""
+    from tempfile import mkdtemp
+
+    import sentencepiece
+    from diffusers.pipelines.kolors import ChatGLMTokenizer
+
+    place = mkdtemp()
+    with open(f"{place}/words.txt", "w") as file:
+        file.write("\n".join(_WORDS.split(". ") * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=f"{place}/words.txt", model_prefix=f"{place}/words", vocab_size=300, hard_vocab_limit=False,
+        minloglevel=2,
+    )  # fmt: skip
+    return ChatGLMTokenizer(f"{place}/words.model")
+
+
+def _kolors() -> Any:
+    import pytest
+
+    pytest.importorskip("sentencepiece", reason="diffusers wants it for Kolors")
+    from diffusers import EulerDiscreteScheduler, KolorsPipeline
+    from diffusers.pipelines.kolors import ChatGLMModel
+    from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig
+
+    config = ChatGLMConfig(
+        num_layers=2, padded_vocab_size=700, hidden_size=32, ffn_hidden_size=32, kv_channels=16, num_attention_heads=2,
+        seq_length=512, add_qkv_bias=True, multi_query_attention=True, original_rope=True,
+    )  # fmt: skip
+    encoder = ChatGLMModel(config, empty_init=False)
+    with torch.no_grad():  # its weights are whatever was in memory
+        for name, weight in encoder.named_parameters():
+            weight.copy_(0.2 * torch.randn_like(weight) + ("norm" in name))
+    denoiser = unet(
+        encoder_hid_dim=32, encoder_hid_dim_type="text_proj", addition_embed_type="text_time",
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=80,
+    )  # fmt: skip
+    return KolorsPipeline(
+        scheduler=EulerDiscreteScheduler(), vae=vae(4), unet=denoiser, tokenizer=_glm_words(),
+        text_encoder=encoder.eval().requires_grad_(False), force_zeros_for_empty_prompt=False,
+    )  # fmt: skip
+
+
+def _bria() -> Any:
+    from diffusers import BriaPipeline, BriaTransformer2DModel
+
+    encoder, words = t5(32)
+    transformer = BriaTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, axes_dims_rope=[0, 8, 8],
+    )  # fmt: skip
+    return BriaPipeline(
+        scheduler=scheduler(), vae=vae(4), transformer=_woken(transformer), text_encoder=encoder, tokenizer=words,
+    )  # fmt: skip
+
+
+def _hidream() -> Any:
+    from diffusers import HiDreamImagePipeline, HiDreamImageTransformer2DModel
+
+    transformer = HiDreamImageTransformer2DModel(
+        patch_size=2, in_channels=4, out_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, caption_channels=[24, 32], text_emb_dim=64, num_routed_experts=2,
+        num_activated_experts=1, axes_dims_rope=(4, 6, 6), max_resolution=(8, 8), llama_layers=[0, 1],
+    )  # fmt: skip
+    (clip_1, words_1), (clip_2, words_2) = clip(projection=True, room=248), clip(projection=True, room=248)
+    encoder, words = t5(24)
+    llama = _small("LlamaForCausalLM", "LlamaConfig", 2, 32, bos_token_id=3, eos_token_id=2, pad_token_id=0)
+    return HiDreamImagePipeline(
+        scheduler=scheduler(), vae=vae(4, shift=0.05), transformer=_woken(transformer), text_encoder=clip_1,
+        tokenizer=words_1, text_encoder_2=clip_2, tokenizer_2=words_2, text_encoder_3=encoder, tokenizer_3=words,
+        text_encoder_4=llama, tokenizer_4=tokenizer(bos=True),
+    )  # fmt: skip
+
+
 def _kandinsky5() -> Any:
     from diffusers import Kandinsky5T2IPipeline, Kandinsky5Transformer3DModel
 
@@ -492,4 +566,7 @@ MODERN = {
     "wan": _wan,
     "hunyuan-image": _hunyuan,
     "kandinsky5": _kandinsky5,
+    "kolors": _kolors,
+    "hidream": _hidream,
+    "bria": _bria,
 }

@@ -250,6 +250,8 @@ def _notes(model: Model, naming: str, lora: int, whole: int) -> tuple[str, ...]:
         notes.append("ComfyUI and A1111 do not read this naming; write kohya for them")
     if model.family.name in _READ_BY:
         notes.append(_READ_BY[model.family.name])
+    if model.family.unedited:
+        notes.append(model.family.unedited)
     return tuple(notes)
 
 

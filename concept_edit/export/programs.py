@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 WEB = ("A1111", "Forge", "ComfyUI", "InvokeAI", "SD.Next", "diffusers")
 
+_BY_HAND = "diffusers (transformer.load_lora_adapter)"
+
 
 @dataclass(frozen=True)
 class Names:
@@ -21,8 +23,10 @@ NAMES: dict[str, Names] = {
     "lumina2": Names(("diffusers",), {"time_caption_embed.caption_embedder.": "cap_embedder."}),
     "wan": Names(("diffusers",), {"condition_embedder.text_embedder.linear_1": "text_embedding.0"}),
     "pixart": Names(("ComfyUI",)),
-    **dict.fromkeys(("sana", "cogview4", "kandinsky5"), Names(("diffusers",))),
-    **dict.fromkeys(("longcat", "ovis", "hunyuan-image"), Names(("diffusers (transformer.load_lora_adapter)",))),
+    **dict.fromkeys(("sana", "cogview4", "kandinsky5", "kolors"), Names(("diffusers",))),
+    **dict.fromkeys(
+        ("longcat", "ovis", "hunyuan-image", "bria"), Names(("diffusers (transformer.load_lora_adapter)",))
+    ),
 }
 """Families that differ from `Names()`: some pipelines of diffusers have no loader, ComfyUI's table lacks others."""
 

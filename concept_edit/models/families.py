@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 
@@ -33,6 +33,7 @@ class Reader:
 
     pattern: str
     stream: str
+    r"""A group of the pattern may stand in it, as `\1`."""
     role: str
     leading: bool = False
     """Whether the text fills the first columns only (SDXL: 1,280 pooled, then the time ids)."""
@@ -52,8 +53,18 @@ class Route:
     """Whether the first module takes that mask too."""
     alone: bool = False
     """Whether prompts are asked for one by one: the pipeline pads to the longest of a batch and hears the pads."""
+    glm: bool = False
+    """Whether the encoder is ChatGLM: its states stand tokens first, and pads before a prompt hear all of it."""
     pooled: int | Literal["mean"] | None = None
     """Which part is the pooled vector; `mean`: the denoiser takes the mean of the rows it hears."""
+    tower: int = 0
+    """Which tower of the family is asked."""
+    layers: str = ""
+    """Where the denoiser's configuration lists the layers of the encoder that each reach a reader of their own."""
+    also: Route | None = None
+    """The way of another encoder's rows, whose reader is the next one."""
+    vae: bool = False
+    """Whether the pipeline cannot be made without its autoencoder."""
     picture: int = 0
     """Side of the blank picture that stands beside every prompt, for pipelines whose template wants one."""
     beside: str = ""
@@ -80,6 +91,8 @@ class Family:
     """How rows reach the readers in pipelines that are asked for them."""
     plainly: Mapping[str, Any] = field(default_factory=dict)
     """What keeps the pipeline from rewriting a prompt before it encodes it."""
+    unedited: str = ""
+    """A sentence about what else reads the prompt and is left as it is."""
 
 
 _CROSS_ATTENTION = tuple(
@@ -327,7 +340,6 @@ FAMILIES: dict[str, Family] = {
             Route(("text_proj",)),
             plainly={"use_pe": False},
         ),
-        # Words in quotation marks also come by ByT5 and `context_embedder_2`: left as they are.
         _asked(
             "hunyuan-image",
             "HunyuanImage 2.1",
@@ -342,6 +354,7 @@ FAMILIES: dict[str, Family] = {
                 beside=r"context_embedder\.(time_text_embed\.text_embedder\.linear_2"
                 r"|token_refiner\.refiner_blocks\.0\.attn\.to_(q|k|v|out\.0))\.weight|context_embedder_2\..+",
             ),
+            unedited="words in quotation marks are also read by ByT5, to be spelt: that way is not edited",
             readers=(
                 Reader(r"context_embedder\.proj_in\.weight", "text", "context"),
                 Reader(r"context_embedder\.time_text_embed\.text_embedder\.linear_1\.weight", "pooled", "pooled"),
@@ -359,6 +372,55 @@ FAMILIES: dict[str, Family] = {
             readers=(
                 Reader(r"text_embeddings\.in_layer\.weight", "text", "context"),
                 Reader(r"pooled_text_embeddings\.in_layer\.weight", "pooled", "pooled"),
+            ),
+        ),
+        _asked(
+            "kolors",
+            "Kolors",
+            r"Kolors(|Img2Img|Inpaint|PAG|ControlNet|ControlNetImg2Img|ControlNetInpaint)Pipeline",
+            "UNet2DConditionModel",
+            "",
+            Route(
+                ("encoder_hid_proj",),
+                pooled=2,
+                glm=True,
+                beside=r".*\.attn2\.to_[kv]\.weight|add_embedding\.linear_2\.weight",
+            ),
+            pipeline="KolorsPipeline",
+            denoiser="unet",
+            readers=(
+                Reader(r"encoder_hid_proj\.weight", "text", "context"),
+                Reader(r"add_embedding\.linear_1\.weight", "pooled", "pooled", leading=True),
+            ),
+        ),
+        _asked(
+            "bria",
+            "Bria 3",
+            r"BriaPipeline",
+            "BriaTransformer2DModel",
+            "context_embedder",
+            Route(("context_embedder",), vae=True),
+        ),
+        # 48 projections of layers of Llama and one, the last, of T5's rows.
+        _asked(
+            "hidream",
+            "HiDream-I1",
+            r"HiDreamImagePipeline",
+            "HiDreamImageTransformer2DModel",
+            "",
+            Route(
+                ("caption_projection.0",),
+                rows=2,
+                pooled=4,
+                layers="llama_layers",
+                also=Route(("caption_projection.0",), rows=0, tower=1),
+                beside=r"p_embedder\.pooled_embedder\.linear_2\.weight",
+            ),
+            towers=tuple(Tower(f"text_encoder{n}", f"tokenizer{n}", "asked") for n in ("_4", "_3", "", "_2")),
+            readers=(
+                Reader(r"caption_projection\.(\d+)\.linear\.weight", r"text \1", "context"),
+                Reader(r"caption_projection\.0\.linear\.weight", "text", "context"),
+                Reader(r"p_embedder\.pooled_embedder\.linear_1\.weight", "pooled", "pooled"),
             ),
         ),
         # Behind this layer each denoiser of Wan 2.2 has keys and values of its own; before it both hear the same rows.
@@ -401,6 +463,7 @@ def readers_of(family: Family, names: Iterable[str]) -> dict[str, Reader]:
     found = {}
     for name in sorted(names):
         for reader in family.readers:
-            if re.fullmatch(reader.pattern, name):
-                found[name] = reader
+            match = re.fullmatch(reader.pattern, name)
+            if match:
+                found[name] = replace(reader, stream=match.expand(reader.stream))
     return found

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from concept_edit.models.encode import OpenTower
+from concept_edit.models.provenance import words_of
 
 HEARS_NO_TEXT = re.compile(r"(visual|vision_tower|vision_model|multi_modal_projector|lm_head)\b")
 """Parts of multimodal encoders, and heads, that no row of a prompt comes from."""
@@ -51,8 +52,8 @@ def _add(digest: Any, value: Tensor) -> None:
 
 
 def _tokenizer_lines(tower: OpenTower) -> Iterable[str]:
-    tokenizer = getattr(tower.tokenizer, "tokenizer", tower.tokenizer)
-    vocabulary, asked = tokenizer.get_vocab(), tower.spec.kind == "asked"
+    tokenizer, asked = words_of(tower.tokenizer), tower.spec.kind == "asked"
+    vocabulary = tokenizer.get_vocab()
     yield f"{tower.spec.kind} {len(vocabulary)} {'' if asked else tower.length}\n"
     yield from (f"{token} {index}\n" for token, index in sorted(vocabulary.items()))
     if asked:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from concept_edit.models.contract import Model
+from concept_edit.models.contract import Model, Site
 
 if TYPE_CHECKING:
     from concept_edit.memory.gate import Gate
@@ -43,8 +43,13 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
     def through(stream: str, rows: Tensor | None) -> Tensor | None:
         return rows if rows is None or stream not in doors else doors[stream](rows)
 
-    def at_reader(stream: str) -> Any:
-        return lambda _, given: (through(stream, given[0]), *given[1:])
+    def at_reader(site: Site) -> Any:
+        def before(_: Any, given: tuple[Tensor, ...]) -> tuple[Any, ...]:
+            rows, rest = given[0][..., : site.columns], given[0][..., site.columns or given[0].shape[-1] :]
+            changed = through(site.stream, rows)
+            return (changed if changed is None or not site.columns else torch.cat([changed, rest], -1), *given[1:])
+
+        return before
 
     def before(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return _positional(given, through), _named(named, through)
@@ -52,8 +57,8 @@ def gated(model: Model, gates: Mapping[str, Gate], strength: float) -> Iterator[
     if model.family.route is None:
         handles = [denoiser.register_forward_pre_hook(before, with_kwargs=True)]
     else:
-        readers = [(denoiser.get_submodule(site.name.removesuffix(".weight")), site.stream) for site in model.sites]
-        handles = [reader.register_forward_pre_hook(at_reader(stream)) for reader, stream in readers]
+        readers = [(denoiser.get_submodule(site.name.removesuffix(".weight")), site) for site in model.sites]
+        handles = [reader.register_forward_pre_hook(at_reader(site)) for reader, site in readers]
     try:
         yield
     finally:

@@ -213,7 +213,8 @@ def _sites(model: OpenedModel) -> tuple[Site, ...]:
 
 def _streams(sites: Sequence[Site], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     widths = {site.stream: site.columns or shapes[site.name][1] for site in sites}
-    return {name: widths[name] for name in ("text", "pooled") if name in widths}
+    first = [name for name in ("text", "pooled") if name in widths]
+    return {name: widths[name] for name in dict.fromkeys([*first, *widths])}
 
 
 def _check_widths(model: OpenedModel) -> None:

@@ -54,9 +54,17 @@ def ask(pipeline: Any, prompts: Sequence[str], given: dict[str, Any]) -> tuple[A
     return answer if isinstance(answer, tuple) else (answer,)
 
 
+def words_of(given: Any) -> Any:
+    """A tokenizer, or a processor's own."""
+    return given if hasattr(given, "get_vocab") else given.tokenizer
+
+
 @contextmanager
-def numbered(encoder: Any, pad: int | None) -> Iterator[Heard]:
-    """Inside the block, the encoder's hidden states are the numbers of its tokens, from 1; it computes nothing."""
+def numbered(encoder: Any, pad: int | None, *, turned: bool = False) -> Iterator[Heard]:
+    """Inside the block, the encoder's hidden states are the numbers of its tokens, from 1; it computes nothing.
+
+    `turned`: its states stand tokens first, prompts second.
+    """
     heard, config = Heard(), getattr(encoder.config, "text_config", encoder.config)
 
     def forward(input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **_: Any) -> Any:
@@ -69,7 +77,8 @@ def numbered(encoder: Any, pad: int | None) -> Iterator[Heard]:
         number = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
         states = torch.zeros(*input_ids.shape, config.hidden_size, dtype=encoder.dtype, device=input_ids.device)
         states[..., 0], states[..., 1] = number // _BASE, number % _BASE
-        layers = (states,) * (config.num_hidden_layers + 1)
+        states = states.transpose(0, 1) if turned else states
+        layers = (states,) * (getattr(config, "num_hidden_layers", None) or config.num_layers) + (states,)
         return BaseModelOutput(last_hidden_state=states, hidden_states=layers)
 
     encoder.forward = forward
@@ -131,10 +140,15 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def kinds_of(places: Tensor, real: Tensor, own: tuple[int, int], heard: Tensor | None) -> Int[Tensor, " tokens"]:
-    """What each row of one prompt is. Pads that stand before all else are the same in every prompt: template."""
+def kinds_of(
+    places: Tensor, real: Tensor, own: tuple[int, int], heard: Tensor | None, *, hearing: bool = False
+) -> Int[Tensor, " tokens"]:
+    """What each row of one prompt is. Pads that stand before all else are the same in every prompt: template.
+
+    `hearing`: unless they hear what follows them.
+    """
     rank = (real.long().cumsum(0) - 1)[places.clamp(min=0)]
     kinds = torch.where(rank < own[0], PREFIX, torch.where(rank < own[1], SUBJECT, SUFFIX))
-    kinds = torch.where(real[places.clamp(min=0)] | (rank < 0), kinds, PADDING)
+    kinds = torch.where(real[places.clamp(min=0)] | ((rank < 0) & (not hearing)), kinds, PADDING)
     silent = places < 0 if heard is None else (places < 0) | ~heard
     return torch.where(silent, NOTHING, kinds)

@@ -7,7 +7,8 @@ dropped prefixes, stacked layers, norms and fusions are never copied. The rest o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX, Encoded
-from concept_edit.models.families import Family, readers_of
+from concept_edit.models.families import Family, Route, readers_of
 from concept_edit.models.provenance import (
     PROBES,
     Heard,
@@ -27,6 +28,7 @@ from concept_edit.models.provenance import (
     places,
     settings,
     template_of,
+    words_of,
 )
 
 _PADS = 9
@@ -55,27 +57,38 @@ class _Answer:
 class OpenRoute:
     """A family's `Route` with the pipeline that is asked and the denoiser (or its first modules) that is passed."""
 
-    def __init__(self, family: Family, pipeline: Any, denoiser: torch.nn.Module) -> None:
-        self.family, self.pipeline, self.denoiser = family, pipeline, denoiser
+    def __init__(
+        self, family: Family, pipeline: Any, denoiser: torch.nn.Module, way: Route | None = None, first: int = 0
+    ) -> None:
+        way = way or family.route
+        assert way is not None
+        self.family, self.pipeline, self.denoiser, self.way = family, pipeline, denoiser, way
+        config: Any = denoiser.config
+        self.layers: list[int] = list(config[way.layers]) if way.layers else [0]
+        """Layers of the encoder that reach readers of their own."""
+        self.names = ["text" if i == 0 else f"text {i}" for i in range(first, first + len(self.layers))]
+        """The streams they are."""
+        more = first + len(self.layers)
+        self.also = None if way.also is None else OpenRoute(family, pipeline, denoiser, way.also, more)
+        """The way of another encoder's rows."""
         self.settings = settings(pipeline) | self.picture
 
     @property
     def encoder(self) -> Any:
         """The text encoder."""
-        return getattr(self.pipeline, self.family.towers[0].encoder)
+        return getattr(self.pipeline, self.family.towers[self.way.tower].encoder)
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer; a processor's own where the pipeline has a processor."""
-        given = getattr(self.pipeline, self.family.towers[0].tokenizer)
-        return getattr(given, "tokenizer", given)
+        return words_of(getattr(self.pipeline, self.family.towers[self.way.tower].tokenizer))
 
     @property
     def picture(self) -> dict[str, Any]:
         """The blank picture beside a prompt, grey, as an argument; empty where no template wants one."""
         from PIL import Image
 
-        side = 0 if self.family.route is None else self.family.route.picture
+        side = self.way.picture
         return {"image": Image.new("RGB", (side, side), "grey")} if side else {}
 
     @cached_property
@@ -83,11 +96,17 @@ class OpenRoute:
         """What prompts are wrapped in."""
         return template_of(self.numbers(PROBES)[1])
 
+    @property
+    def _glm(self) -> bool:
+        return self.way.glm
+
+    def _numbered(self) -> AbstractContextManager[Heard]:
+        return numbered(self.encoder, self.tokenizer.pad_token_id, turned=self._glm)
+
     def numbers(self, prompts: Sequence[str]) -> tuple[list[Int[Tensor, " tokens"]], Heard]:
         """The token that each row comes from, and all that the encoder was given."""
-        assert self.family.route is not None
-        size, found = 1 if self.family.route.alone else len(prompts), list[Tensor]()
-        with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id) as heard:
+        size, found = 1 if self.way.alone else len(prompts), list[Tensor]()
+        with torch.no_grad(), self._numbered() as heard:
             for i in range(0, len(prompts), size):
                 found += [places(rows) for rows in self._asked(prompts[i : i + size]).rows]
         return found, heard
@@ -95,15 +114,16 @@ class OpenRoute:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str], batch_size: int) -> dict[str, Encoded]:
         """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
-        assert self.family.route is not None
-        size = 1 if self.family.route.alone else batch_size
+        size = 1 if self.way.alone else batch_size
         batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
         found = [self._batch(batch) for batch in batches]
-        streams = {"text": _joined([prompt for prompts, _ in found for prompt in prompts])}
-        if self.family.route.pooled is not None:
+        text = _joined([prompt for prompts, _ in found for prompt in prompts])
+        parts = text.rows.chunk(len(self.layers), dim=-1)
+        streams = {name: replace(text, rows=rows) for name, rows in zip(self.names, parts, strict=True)}
+        if self.way.pooled is not None:
             rows = torch.cat([pooled for _, pooled in found if pooled is not None])
-            streams["pooled"] = _pooled(rows.float().cpu(), streams["text"].cut)
-        return streams
+            streams["pooled"] = _pooled(rows.float().cpu(), text.cut)
+        return streams | ({} if self.also is None else self.also.encode(prompts, batch_size))
 
     def widths(self) -> dict[str, int]:
         """Numbers a row of each stream has where it reaches the readers.
@@ -112,10 +132,11 @@ class OpenRoute:
             ValueError: an encoder whose rows the denoiser's modules do not take.
         """
         try:
-            with torch.no_grad(), numbered(self.encoder, self.tokenizer.pad_token_id):
+            with torch.no_grad(), self._numbered():
                 answer = self._asked([""])
-                given = {"text": int(self._caught(answer)[0].shape[-1])}
-                return given if answer.pooled is None else given | {"pooled": int(answer.pooled.shape[-1])}
+                given = dict.fromkeys(self.names, int(self._caught(answer)[0].shape[-1]) // len(self.layers))
+                given |= {} if answer.pooled is None else {"pooled": int(answer.pooled.shape[-1])}
+                return given | ({} if self.also is None else self.also.widths())
         except RuntimeError as error:
             raise ValueError(
                 f"the text encoder does not fit the {self.family.denoiser} ({str(error).splitlines()[0]}): "
@@ -131,7 +152,7 @@ class OpenRoute:
             tokens, real = heard.tokens(index), heard.real[index]
             own = self.template.own(tokens)
             mask = None if answer.mask is None else answer.mask[index]
-            kinds = kinds_of(numbers[index], real, own, mask)
+            kinds = kinds_of(numbers[index], real, own, mask, hearing=self._glm)
             cut = "" if not bool(real.all()) else self._cut(prompt, own[1] - own[0])
             found.append(_arranged(caught[index].float().cpu(), kinds, cut))
         return found, answer.pooled
@@ -142,24 +163,24 @@ class OpenRoute:
         return str(self.tokenizer.decode(ids[own:])) if len(ids) > own else ""
 
     def _asked(self, prompts: Sequence[str]) -> _Answer:
-        route = self.family.route
-        assert route is not None
         answer = ask(self.pipeline, prompts, self.settings)
-        rows, mask = answer[route.rows], None if route.mask is None else answer[route.mask]
-        pooled = _mean(rows, mask) if route.pooled == "mean" else None if route.pooled is None else answer[route.pooled]
+        rows, mask = answer[self.way.rows], None if self.way.mask is None else answer[self.way.mask]
+        rows = torch.cat([rows[layer] for layer in self.layers], dim=-1) if self.way.layers else rows
+        whole = self.way.pooled
+        pooled = _mean(rows, mask) if whole == "mean" else None if whole is None else answer[whole]
         return _Answer(list(rows), None if mask is None else mask.bool().cpu(), pooled)
 
     def _caught(self, answer: _Answer) -> list[Tensor]:
-        """Rows as the readers take them in, prompt by prompt."""
-        route = self.family.route
-        assert route is not None
+        """Rows as the readers take them in, prompt by prompt; those of several layers, side by side, as they are."""
+        if self.way.layers:
+            return list(answer.rows)
         alike = len({tuple(rows.shape) for rows in answer.rows}) == 1
         rows = torch.stack(list(answer.rows)) if alike else torch.cat(list(answer.rows))
-        device, dtype = self._place(route.modules[0])
+        device, dtype = self._place(self.way.modules[0])
         named: dict[str, Any] = {}
-        if route.fused and answer.mask is not None:
+        if self.way.fused and answer.mask is not None:
             named["attention_mask"] = answer.mask[:, None, None, :].to(device)
-        caught = self._passed(rows.to(device, dtype), route.modules, named)
+        caught = self._passed(rows.to(device, dtype), self.way.modules, named)
         return list(caught) if alike else list(caught.split([len(rows) for rows in answer.rows]))
 
     def _place(self, module: str) -> tuple[torch.device, torch.dtype]:

@@ -63,7 +63,12 @@ def test_a_pooled_vector_is_what_its_reader_is_given_and_is_edited_too(family):
     pooled = model.encode(PROMPTS, batch_size=2)["pooled"]
     assert pooled.rows.shape == (len(PROMPTS), 1, model.streams["pooled"])
     for index, prompt in enumerate(PROMPTS):
-        torch.testing.assert_close(pooled.rows[index], painted_rows(model, prompt, "pooled")[:1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            pooled.rows[index],
+            painted_rows(model, prompt, "pooled")[-1:, : model.streams["pooled"]],
+            rtol=1e-5,
+            atol=1e-5,
+        )
     edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6))
     source, goal = model.encode(["Van Gogh", "art"])["pooled"].rows[:, 0]
     moved = source + source @ edit.factors["pooled"].dense().T.float()
@@ -77,11 +82,14 @@ def test_a_pooled_vector_is_what_its_reader_is_given_and_is_edited_too(family):
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_rows_are_what_the_reader_is_given_when_the_pipeline_paints(model, prompt):
-    text, painted = model.encode([prompt])["text"], painted_rows(model, prompt)
-    rows = text.rows[0][text.kinds[0] != NOTHING]
-    distances = torch.cdist(rows, painted, compute_mode="donot_use_mm_for_euclid_dist")
-    assert float(distances.min(dim=1).values.max()) < 1e-4 * float(painted.norm(dim=1).max())
-    assert distances.argmin(dim=1).unique().numel() >= len(rows) - int((text.kinds[0] == PADDING).sum())
+    encoded = model.encode([prompt])
+    assert set(encoded) == set(model.streams)
+    for stream in set(encoded) - {"pooled"}:
+        text, painted = encoded[stream], painted_rows(model, prompt, stream)
+        rows = text.rows[0][text.kinds[0] != NOTHING]
+        distances = torch.cdist(rows, painted, compute_mode="donot_use_mm_for_euclid_dist")
+        assert float(distances.min(dim=1).values.max()) < 1e-4 * float(painted.norm(dim=1).max())
+        assert distances.argmin(dim=1).unique().numel() >= len(rows) - int((text.kinds[0] == PADDING).sum())
 
 
 def test_batch_size_and_order_do_not_matter(model):
@@ -123,11 +131,12 @@ def test_an_edit_moves_the_concept_to_its_guide_and_comes_off_again(model):
     recipe = ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject", ridge=1e-6)
     statistics = ce.collect(model, recipe)
     edit = ce.solve_statistics(statistics)
-    pairs = statistics.streams["text"].pairs
-    ways = (pairs.goals - pairs.sources).double()
-    moved = pairs.sources.double() @ edit.factors["text"].dense().T
-    assert bool((ways.norm(dim=1) > 0).all())
-    assert float((moved - ways).norm() / ways.norm()) < 0.1
+    for stream in set(model.streams) - {"pooled"}:
+        pairs = statistics.streams[stream].pairs
+        ways = (pairs.goals - pairs.sources).double()
+        moved = pairs.sources.double() @ edit.factors[stream].dense().T
+        assert bool((ways.norm(dim=1) > 0).all())
+        assert float((moved - ways).norm() / ways.norm()) < 0.1
     before = {name: weight.clone() for name, weight in model.weights().items()}
     with edit.applied(model):
         assert any(not torch.equal(before[name], weight) for name, weight in model.weights().items())
@@ -179,11 +188,14 @@ COMFY = {
 def test_the_lora_for_comfyui_has_the_names_of_its_table(model, tmp_path):
     edit = ce.solve(model, ce.Recipe(edits=[ce.Erase("Van Gogh", guide="art")], tokens="subject"))
     written = ce.export_lora(edit, model, tmp_path / "c.safetensors", "comfy")
-    assert ("ComfyUI" in written.programs) == (model.family.name in {*COMFY, "pixart"})
+    assert ("ComfyUI" in written.programs) == (model.family.name in {*COMFY, "pixart", "hidream"})
     if model.family.name in COMFY:
         name = COMFY[model.family.name]
         assert set(load_file(written.path)) == {f"{name}.lora_A.weight", f"{name}.lora_B.weight"}
     plain = ce.export_lora(edit, model, tmp_path / "p.safetensors", "peft")
+    assert any("ByT5" in note and "not edited" in note for note in plain.notes) == (
+        model.family.name == "hunyuan-image"
+    )
     assert ("diffusers" in plain.programs) == hasattr(model.pipeline, "load_lora_weights")
 
 
@@ -196,7 +208,7 @@ def test_the_lora_loaded_by_diffusers_is_the_edit(model, tmp_path):
     before = {name: weight.clone() for name, weight in model.weights().items()}
     if hasattr(pipe, "load_lora_weights"):
         pipe.load_lora_weights(tmp_path / "l.safetensors")
-        pipe.fuse_lora(components=["transformer"])
+        pipe.fuse_lora(components=[model.family.denoiser])
         pipe.unload_lora_weights()
     else:
         pipe.transformer.load_lora_adapter(load_file(tmp_path / "l.safetensors"))
@@ -293,3 +305,19 @@ def test_two_denoisers_are_edited_one_by_one_and_paint_together(tmp_path):
     with edit.applied(first), edit.applied(second):
         assert not any(map(torch.equal, before, weights))
     assert all(map(torch.equal, before, weights))
+
+
+def test_a_pipeline_without_guidance_says_so():
+    model = open_model(tiny_modern.modern_pipeline("hunyuan-image"))
+    with pytest.raises(ValueError, match=r"HunyuanImage 2\.1 takes no guidance scale; leave it out"):
+        model.generate("a cat", 0, guidance_scale=3.0)
+
+
+@pytest.mark.parametrize("family", ["zimage", "wan"])
+def test_a_quantised_reader_is_refused_by_name(family):
+    pipe = tiny_modern.modern_pipeline(family)
+    name = open_model(pipe).sites[0].name.removesuffix(".weight")
+    reader = pipe.transformer.get_submodule(name)
+    reader.weight = torch.nn.Parameter(reader.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=rf"transformer\.{re.escape(name)}\.weight of .* is torch\.int8.*quantisation"):
+        open_model(pipe)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ def open_asked(
     dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
     matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
     shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **absent(family)})
+    setattr(shell, family.denoiser, SimpleNamespace(dtype=dtype))  # which some pipelines ask for while they encode
     denoiser = first_modules(family, config, weights, place, dtype)
     return OpenedModel(
         name,
@@ -83,7 +85,8 @@ def absent(family: Family) -> dict[str, None]:
     import diffusers
 
     taken = inspect.signature(getattr(diffusers, family.pipeline).__init__).parameters
-    return {name: None for name in _UNUSED if name in taken}
+    kept = {"vae"} if family.route is not None and family.route.vae else set()
+    return {name: None for name in _UNUSED if name in taken and name not in kept}
 
 
 def _shared(shell: Any, family: Family) -> dict[str, Any]:
