@@ -170,7 +170,8 @@ def measured(
     model: Model, slider: Slider, index: int, args: argparse.Namespace, strengths: Sequence[float], marked: bool
 ) -> list[dict[str, Any]]:
     """One slider at every strength; what an earlier run counted is read."""
-    kind = ("-whole" if args.whole else "") + ("-marks" if marked else "")
+    reach = "" if (args.low, args.high) == (-2, 2) else f"-{args.low:g}-{args.high:g}"
+    kind = reach + ("-whole" if args.whole else "") + ("-marks" if marked else "")
     stem = f"{slider.name}-{args.method}-{args.direction}{kind}".replace(" ", "_")
     path = args.out / f"{stem}.json"
     asked = {"pictures": args.pictures, "others": args.others, "strengths": list(strengths), "steps": args.steps}
@@ -229,7 +230,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/sliders"))
     parser.add_argument("--pictures", type=int, default=40, help="pictures of the concept at each strength")
     parser.add_argument("--others", type=int, default=20, help="pictures of other concepts at each strength")
-    parser.add_argument("--frames", type=int, default=9, help="strengths from -2 to 2")
+    parser.add_argument("--frames", type=int, default=9, help="strengths at equal steps")
+    parser.add_argument("--low", type=float, default=-2.0, help="first strength")
+    parser.add_argument("--high", type=float, default=2.0, help="last strength")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own when left out")
     parser.add_argument("--method", default="guarded", choices=("guarded", "uce"))
     parser.add_argument("--direction", default="contrasts", choices=("contrasts", "own", "mean", "lda"))
@@ -239,7 +242,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     model = ce.open_model("demo")
-    equal = [-2 + 4 * i / (args.frames - 1) for i in range(args.frames)]
+    equal = [args.low + (args.high - args.low) * i / (args.frames - 1) for i in range(args.frames)]
     print(HEAD + "\n" + "|---" * 8 + "|")
     for index, slider in enumerate(sliders()):
         if args.only and slider.name not in args.only.split(","):
