@@ -131,21 +131,31 @@ def answers(name: str, url: str, server: subprocess.Popen[str], times: int) -> N
         told(f"{name}, GET /{path}, {size / 1000:.0f} kB, {1000 * spent:.0f} ms of the server's processor", found)
 
 
-def shown(name: str, url: str, times: int) -> None:
-    """The page in a warm Chromium."""
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A headless browser.
+
+    Raises:
+        OSError: there is none here.
+    """
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        print(f"{name}: not measured, there is no Chromium here")
-        return
+        raise OSError("there is no Chromium here")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def shown(name: str, url: str, times: int) -> None:
+    """The page in a warm Chromium."""
+    with chromium() as browser:
         page = browser.new_page()
         page.add_init_script(_WATCH)
         runs = [_visit(page, url) for _ in range(times + 1)][1:]
         requests = page.evaluate("performance.getEntriesByType('resource').length")
-        browser.close()
     told(f"{name}, shown", [run[0] for run in runs])
     told(f"{name}, answers", [run[1] for run in runs])
     told(f"{name}, the browser's processor until it answers", [run[2] for run in runs])
@@ -182,14 +192,7 @@ def solves(url: str, server: subprocess.Popen[str], times: int) -> None:
 
 def errands(url: str, times: int) -> None:
     """From the home page to the result, by mouse."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        print("errands: not measured, there is no Chromium here")
-        return
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         for name, walk in (("a style out, its LoRA on disk", _style), ("a lamp off", _lamp)):
             runs = []
             for _ in range(times):
@@ -203,7 +206,6 @@ def errands(url: str, times: int) -> None:
                 if part != "clicks":
                     told(f"{name}: {part}", [run[part] for run in runs])
             print(f"{name}: {runs[0]['clicks']:.0f} clicks; {stops} controls on the whole page", flush=True)
-        browser.close()
 
 
 def _style(page: Any) -> dict[str, float]:
@@ -234,14 +236,7 @@ def _lamp(page: Any) -> dict[str, float]:
 
 def reactions(url: str, times: int) -> None:
     """From a click to the first thing that changes on the screen because of it."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        print("first answers: not measured, there is no Chromium here")
-        return
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+    with chromium() as browser:
         for state in ("quiet", "beside another visitor's job"):
             other = Client(url, verbose=False) if state != "quiet" else None
             runs = []
@@ -258,7 +253,6 @@ def reactions(url: str, times: int) -> None:
                     job.result(timeout=60)
             for name in runs[0]:
                 told(f"first answer, {state}: {name}", [run[name] for run in runs])
-        browser.close()
 
 
 def _answers_of(page: Any) -> dict[str, float]:
@@ -318,10 +312,13 @@ def main() -> None:
             if command is PAGE:  # first, so that the server has opened its models when the page is timed
                 solves(url, server, options.times)
             answers(name, url, server, options.times)
-            shown(name, url, options.times)
-            if command is PAGE:
-                errands(url, min(3, options.times))
-                reactions(url, min(3, options.times))
+            try:
+                shown(name, url, options.times)
+                if command is PAGE:
+                    errands(url, min(3, options.times))
+                    reactions(url, min(3, options.times))
+            except OSError as error:
+                print(f"{name}, in a browser: not measured, {error}")
 
 
 if __name__ == "__main__":
