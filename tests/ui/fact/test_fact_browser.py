@@ -94,6 +94,8 @@ def test_by_keyboard_alone(page: Any) -> None:
     press("Tab")
     assert page.evaluate("document.activeElement.id") == "fact-run"
     press("Enter")
+    page.locator("#fact-run", has_text="Stop").wait_for()  # before that the verdict is still the example's
+    page.locator("#fact-run", has_text="Change it").wait_for()
     page.locator("#fact-verdict .good, #fact-verdict .look").wait_for()
     assert "Learned in 6 of 6 wordings" in verdict(page)
     page.locator("#fact-map td[tabindex='0']").focus()
