@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 import styles
 from ui.expert import light_tab
 from ui.expert.light_events import LightEvents
-from ui.lamp import desk, light
+from ui.lamp import desk, light, switch
 from ui.lamp.marks import SIDE, mask_file, painted
 from ui.lamp.painter import held
 from ui.workshop.card import Shared
@@ -390,9 +390,11 @@ def test_files_that_do_not_fit_are_refused(
 
 
 def test_large_files_are_not_read(workshop: Workshop, marked: Visit, tmp_path: Path) -> None:
-    (tmp_path / "edit.json").write_text(" " * (desk.FILE_LIMIT + 1))
+    (tmp_path / "edit.json").write_text(" " * (switch.FILE_LIMIT + 1))
     with pytest.raises(ValueError, match="larger than any unit edit"):
         desk.load(workshop, marked, tmp_path / "edit.json")
+    with pytest.raises(ValueError, match="larger than any unit edit"):
+        switch.load(workshop, marked, tmp_path / "edit.json")
 
 
 @pytest.mark.parametrize(

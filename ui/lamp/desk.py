@@ -26,7 +26,7 @@ from ui.lamp.light import (
     statistics_of,
 )
 from ui.lamp.marks import SIDE, Picture, enlarged, side_by_side
-from ui.lamp.switch import FILE_LIMIT
+from ui.lamp.switch import read
 from ui.workshop.session import News, Tell, Visit, Workshop
 
 SLIDERS = 8
@@ -141,11 +141,8 @@ def load(workshop: Workshop, visit: Visit, path: str | Path) -> list[Slider]:
         ValueError: no unit edit, or one of another generator.
     """
     light = light_of(visit)
-    if Path(path).stat().st_size > FILE_LIMIT:
-        raise ValueError(f"the file is larger than any unit edit ({FILE_LIMIT // 1_000_000} MB); give another")
-    edit = styles.UnitEdit.load(path)
-    model = workshop.generator(light.rooms.generator)
-    values = {check_unit(model, (layer, channel)): value for layer, channel, value in edit.units}
+    edit = read(workshop.generator(light.rooms.generator), path)
+    values = {(layer, channel): value for layer, channel, value in edit.units}
     light.desk = Desk(values, edit.how, edit.mode, edit.note)
     return sliders(workshop, visit)
 

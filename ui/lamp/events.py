@@ -59,6 +59,13 @@ class LampEvents:
             verdict.stale("The mark or the wish is another now; press the button again.") if changed else verdict
         ).html()
 
+    def _prepare(self, visit: Visit, canvas: str) -> None:
+        """Have rooms on the page, and what is painted on the canvas as the mark of its room."""
+        if light_of(visit).at is None:
+            work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
+        else:
+            light.keep_mark(self.workshop, visit, canvas)
+
     def _canvas(self, visit: Visit, told: str, value: Any) -> dict[Any, Any]:
         found: dict[Any, Any] = {self.parts.note: told}
         if value is not None:
@@ -74,10 +81,7 @@ class LampEvents:
             the first rooms."""
 
             def job(tell: Tell) -> tuple[Any, ...]:
-                if light_of(visit).at is None:
-                    work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
-                else:
-                    light.keep_mark(self.workshop, visit, canvas)
+                self._prepare(visit, canvas)
                 found = switch.solve(self.workshop, visit, bool(few), tell)
                 told = {"room": found.seed, "light": found.light, "wall": found.wall, "rest_moved": found.moved}
                 return work.result(self.workshop, light_of(visit), found), found.verdict.html(), told
@@ -107,10 +111,7 @@ class LampEvents:
         """A room was chosen among the small ones; a switch that is there is shown in it at once."""
 
         def job(tell: Tell) -> tuple[str, str]:
-            if light_of(visit).at is None:
-                work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
-            else:
-                light.keep_mark(self.workshop, visit, canvas)
+            self._prepare(visit, canvas)
             mine = light_of(visit)
             seed = mine.rooms.seeds[min(int(click.index), len(mine.rooms.seeds) - 1)]
             value = work.chosen(self.workshop, visit, seed)
@@ -147,11 +148,8 @@ class LampEvents:
         """Score every neuron by "darkens the mark, leaves the rest", and show the best with each one switched off."""
 
         def job(tell: Tell) -> str:
-            if light_of(visit).at is None:
-                work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
-            else:
-                light.keep_mark(self.workshop, visit, canvas)
-            light.rank(self.workshop, visit, confirm=64, mode="zero", tell=tell)
+            self._prepare(visit, canvas)
+            light.rank(self.workshop, visit, confirm=64, mode="style", tell=tell)
             return work.neurons(self.workshop, visit)
 
         for told, found in follow(self.workshop, visit, job):
@@ -173,10 +171,7 @@ class LampEvents:
         canvas."""
 
         def job(tell: Tell) -> tuple[str, str]:
-            if light_of(visit).at is None:
-                work.opened(self.workshop, visit, EMBEDDED, work.FIRST)
-            else:
-                light.keep_mark(self.workshop, visit, canvas)
+            self._prepare(visit, canvas)
             found = switch.load(self.workshop, visit, file)
             return work.result(self.workshop, light_of(visit), found), found.verdict.html()
 

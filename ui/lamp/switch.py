@@ -197,6 +197,20 @@ def save(visit: Visit) -> Path:
     return path
 
 
+def read(model: Generator, path: str | Path) -> UnitEdit:
+    """A unit edit from a visitor's file.
+
+    Raises:
+        ValueError: too large, no unit edit, or units that this generator does not have.
+    """
+    if Path(path).stat().st_size > FILE_LIMIT:
+        raise ValueError(f"the file is larger than any unit edit ({FILE_LIMIT // 1_000_000} MB); give another")
+    edit = styles.UnitEdit.load(path)
+    for layer, channel, _ in edit.units:
+        check_unit(model, (layer, channel))
+    return edit
+
+
 def load(workshop: Workshop, visit: Visit, path: str | Path) -> Switched:
     """A saved unit edit as the switch, shown in the room on the canvas.
 
@@ -204,12 +218,7 @@ def load(workshop: Workshop, visit: Visit, path: str | Path) -> Switched:
         ValueError: no unit edit, one of another generator, or no mark in the room on the canvas.
     """
     light = light_of(visit)
-    if Path(path).stat().st_size > FILE_LIMIT:
-        raise ValueError(f"the file is larger than any unit edit ({FILE_LIMIT // 1_000_000} MB); give another")
-    edit = styles.UnitEdit.load(path)
-    model = workshop.generator(light.rooms.generator)
-    for layer, channel, _ in edit.units:
-        check_unit(model, (layer, channel))
+    edit = read(workshop.generator(light.rooms.generator), path)
     seed = on_canvas(light)
     if seed not in light.masks:
         raise ValueError("nothing is marked in this room, so nothing tells what goes dark; paint over the lamp first")

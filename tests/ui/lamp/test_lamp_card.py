@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 import styles
 from ui.lamp import example, light, switch, work
+from ui.lamp.events import LampEvents
 from ui.lamp.light import light_of
 from ui.workshop.session import Visit, Workshop
 
@@ -111,6 +113,15 @@ def test_the_gif_goes_off_and_on_again(own, solved):
     visit, _ = solved
     with Image.open(switch.gif(own, visit)) as film:
         assert film.n_frames >= 2 * switch.FRAMES - 4
+
+
+def test_every_neuron_is_scored_and_the_best_are_shown(own, solved):
+    visit, _ = solved
+    events = LampEvents(SimpleNamespace(workshop=own, visit=None), SimpleNamespace(unit_note="note", neurons="list"))
+    last = list(events.neurons(visit))[-1]
+    assert last["note"] == ""
+    assert last["list"].count("<li>") == 12
+    assert "the mark" in last["list"]
 
 
 def test_few_neurons_are_few(own, marked):
