@@ -18,6 +18,7 @@ from concept_edit.models.files.original import original_state
 from concept_edit.recipe import Erase, Recipe
 from ui.app import build_app, launch
 from ui.workshop import edit
+from ui.workshop.companions import joined, parted
 from ui.workshop.painting import Shot
 from ui.workshop.session import Settings, Visit, Workshop, say
 
@@ -107,6 +108,12 @@ def test_what_a_file_lacks_is_picked_beside_it(page: Any, folder: Path, tmp_path
     page.locator("#companion input").click()
     page.get_by_role("option", name="mine", exact=True).click()
     page.get_by_text("The next job opens mine.safetensors, with what it lacks from mine.").wait_for()
+
+
+def test_a_plus_in_a_files_own_name_parts_nothing() -> None:
+    for name in ("a + b.safetensors", "demo", "owner/name + other"):
+        assert parted(joined(name, "")) == (name, "")
+    assert parted(joined("a + b.safetensors", "mine")) == ("a + b.safetensors", "mine")
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(own: Workshop, visit: Visit, monkeypatch: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ui.workshop.visit import EMBEDDED
 
-_PLUS = " + "
+_FILE, _PLUS = ".safetensors", " + "
 
 
 def joined(file: str, companion: str) -> str:
@@ -19,9 +19,9 @@ def joined(file: str, companion: str) -> str:
 
 
 def parted(name: str) -> tuple[str, str]:
-    """File and companion of a model's name."""
-    file, _, companion = name.partition(_PLUS)
-    return file, companion
+    """File and companion of a model's name; a plus inside a file's own name parts nothing."""
+    file, both, companion = name.partition(_FILE + _PLUS)
+    return (file + _FILE, companion) if both else (name, "")
 
 
 def offered(folder: Path | None) -> list[str]:
