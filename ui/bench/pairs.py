@@ -144,11 +144,10 @@ def _alt(side: str, prompt: str, saw: str) -> str:
     return f"{side}: {prompt}" + (f"; the judge sees {saw}" if saw else "")
 
 
-def url_of(picture: Image) -> str:
-    """A picture inside a page, at `_LARGEST` at most; the browser enlarges small ones."""
+def url_of(picture: Image, most: int = _LARGEST) -> str:
+    """A picture inside a page, at a side of `most` pixels at most; the browser enlarges small ones."""
     small = picture.convert("RGB")
-    if max(small.size) > _LARGEST:
-        small.thumbnail((_LARGEST, _LARGEST))
+    small.thumbnail((most, most))
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=90)
     return "data:image/webp;base64," + b64encode(buffer.getvalue()).decode()

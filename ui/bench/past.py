@@ -96,8 +96,4 @@ def picked(value: str | None) -> int:
 
 
 def _small(picture: Image | None) -> str:
-    if picture is None:
-        return ""
-    small = picture.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    return url_of(small)
+    return "" if picture is None else url_of(picture, _SIDE)
