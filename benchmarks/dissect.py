@@ -25,7 +25,7 @@ from styles.dissection.activations import maps_of
 from styles.dissection.marks import embedded_masks
 from styles.dissection.removal import importance, removed
 from styles.dissection.report import sheet
-from styles.dissection.units import Dissection, dissect
+from styles.dissection.units import Dissection, labelled
 
 COLOURS = {
     "red": (0.85, 0.15, 0.15), "orange": (0.95, 0.6, 0.2), "yellow": (0.98, 0.85, 0.25), "green": (0.35, 0.65, 0.25),
@@ -65,15 +65,17 @@ def rooms(out: Path, count: int) -> None:
     """The generator's units."""
     model = styles.load_generator("demo")
     seeds = range(count)
-    w, masks = model.map(model.sample_z(seeds)), embedded_masks(seeds)
+    z = model.sample_z(seeds)
+    w, masks = model.map(z), embedded_masks(z)
     others = {name: mask.roll(count // 2, dims=0) for name, mask in masks.items()}
     mirrored = {name: mask.flip(-1) for name, mask in masks.items()}
     print(f"## Rooms: {count}\n\n{HEAD}")
     for layer in ("b8.conv1", "b16.conv1", "b32.conv1", "b64.conv1"):
-        found = dissect(model, layer, w, masks)
-        print(told(found, *(dissect(model, layer, w, control) for control in (others, mirrored))), flush=True)
+        maps = maps_of(model, layer, w)
+        found = labelled(layer, maps, masks)
+        print(told(found, *(labelled(layer, maps, control) for control in (others, mirrored))), flush=True)
         if layer == "b32.conv1":
-            picture = sheet(found, maps_of(model, layer, w), model.synthesize(w), units=6, each=2)
+            picture = sheet(found, maps, model.synthesize(w), units=6, each=2)
             picture.save(out / "dissect_rooms.png")
 
 
@@ -88,11 +90,12 @@ def judge(out: Path, each: int) -> None:
     draw = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(0))
     print(f"\n## Judge: {len(pictures)} pictures\n\n{HEAD}")
     for layer in ("body.3", "body.7", "body.11"):
-        found = dissect(network, layer, pictures, masks)
+        maps = maps_of(network, layer, pictures)
+        found = labelled(layer, maps, masks)
         controls = ({n: m[draw] for n, m in masks.items()}, {n: m.flip(-1) for n, m in masks.items()})
-        print(told(found, *(dissect(network, layer, pictures, control) for control in controls)), flush=True)
+        print(told(found, *(labelled(layer, maps, control) for control in controls)), flush=True)
         if layer == "body.3":
-            sheet(found, maps_of(network, layer, pictures), pictures, units=6, each=1).save(out / "dissect_judge.png")
+            sheet(found, maps, pictures, units=6, each=1).save(out / "dissect_judge.png")
     needed(network, pictures, labels)
 
 

@@ -142,12 +142,14 @@ def dissect(
     from styles.dissection.activations import maps_of
     from styles.dissection.marks import embedded_masks, masks_in
     from styles.dissection.report import save_report
-    from styles.dissection.units import dissect as dissected
+    from styles.dissection.units import labelled
 
     loaded, w = opened(model, seeds, truncation, label, device)
     if masks is None and model != "demo":
         raise ValueError("only the embedded rooms know what stands where; give --masks FOLDER (CONCEPT/SEED.png)")
-    marks = embedded_masks(seeds_of(seeds)) if masks is None else masks_in(masks, seeds_of(seeds))
-    found = dissected(loaded, layer, w, marks, share=share, least=least, progress=progress_bar("pictures"))
-    save_report(found, maps_of(loaded, layer, w), loaded.synthesize(w).cpu(), out, title=f"Units of {layer}")
+    listed = seeds_of(seeds)
+    marks = embedded_masks(loaded.sample_z(listed)) if masks is None else masks_in(masks, listed)
+    maps = maps_of(loaded, layer, w, progress=progress_bar("pictures"))
+    found = labelled(layer, maps, marks, share=share, least=least)
+    save_report(found, maps, loaded.synthesize(w).cpu(), out, title=f"Units of {layer}")
     typer.echo(f"{found.sentence()} Written to {out}")

@@ -13,11 +13,10 @@ from styles.demo.renderer import factors_of, render
 from styles.reading import mask_of
 
 
-def embedded_masks(seeds: Sequence[int]) -> dict[str, Float[Tensor, "pictures h w"]]:
-    """What the renderer says of the rooms that the embedded generator was taught to paint for these seeds; nearer
+def embedded_masks(z: Float[Tensor, "pictures d_z"]) -> dict[str, Float[Tensor, "pictures h w"]]:
+    """What the renderer says of the rooms that the embedded generator was taught to paint for these latents; nearer
     things are cut out of farther ones."""
-    z = torch.stack([torch.randn(32, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
-    return dict(render(factors_of(z)).masks)
+    return render(factors_of(z.cpu())).masks
 
 
 def masks_in(folder: Path, seeds: Sequence[int]) -> dict[str, Float[Tensor, "pictures h w"]]:

@@ -107,18 +107,37 @@ def dissect(
     Raises:
         ValueError: as `maps_of`; no concept, masks that do not fit the probe, names without `clip` and `pictures`.
     """
+    maps = maps_of(network, layer, probe, batch=batch, progress=progress)
+    return labelled(layer, maps, concepts, share=share, least=least, top=top, clip=clip, pictures=pictures)
+
+
+def labelled(
+    layer: str,
+    maps: Float[Tensor, "pictures units h w"],
+    concepts: Mapping[str, Tensor] | Sequence[str],
+    *,
+    share: float = 0.01,
+    least: float = LEAST,
+    top: int = 8,
+    clip: Clip | None = None,
+    pictures: Sequence[Any] | None = None,
+) -> Dissection:
+    """`dissect` of maps that are there already, as `maps_of` gives them.
+
+    Raises:
+        ValueError: as `dissect`.
+    """
     if not concepts:
         raise ValueError("there is no concept to look for; give masks by name, or names with clip=")
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; give the share of places above the threshold, such as 0.01")
-    maps = maps_of(network, layer, probe, batch=batch, progress=progress)
     highest = maps.flatten(2).amax(dim=2)
     thresholds = torch.cat([_threshold(part, share) for _, part in pieces(maps)])
     if isinstance(concepts, Mapping):
-        names, scores = list(concepts), overlaps(maps, thresholds, _checked(concepts, len(probe)))
+        names, scores = list(concepts), overlaps(maps, thresholds, _checked(concepts, len(maps)))
     else:
         names = list(concepts)
-        if clip is None or pictures is None or len(pictures) != len(probe):
+        if clip is None or pictures is None or len(pictures) != len(maps):
             raise ValueError(
                 "concepts without masks are scored by CLIP; give clip= and pictures=, one for each probe row"
             )
@@ -140,7 +159,7 @@ def dissect(
             )
         )
     by = "masks" if isinstance(concepts, Mapping) else "CLIP"
-    return Dissection(layer, share, least, by, len(probe), tuple(units))
+    return Dissection(layer, share, least, by, len(maps), tuple(units))
 
 
 def overlaps(
