@@ -124,8 +124,10 @@ def calibrate(
 ) -> None:
     """Count what a slider shows at each strength, and put its marks at equal steps of that (strip --curve)."""
     from concept_edit.evaluation import Settings
+    from concept_edit.models.placement import resolved
 
     check_writable(out)
+    device = resolved(device)
     loaded = ce.Edit.load(edit)
     opened = ce.open_model(model, device=device)
     tools = _instruments(clip, (shown, *loaded.concepts), device)

@@ -24,9 +24,7 @@ NAMES: dict[str, Names] = {
     "wan": Names(("diffusers",), {"condition_embedder.text_embedder.linear_1": "text_embedding.0"}),
     "pixart": Names(("ComfyUI",)),
     **dict.fromkeys(("sana", "cogview4", "kandinsky5", "kolors"), Names(("diffusers",))),
-    **dict.fromkeys(
-        ("longcat", "ovis", "hunyuan-image", "bria"), Names(("diffusers (transformer.load_lora_adapter)",))
-    ),
+    **dict.fromkeys(("longcat", "ovis", "hunyuan-image", "bria"), Names((_BY_HAND,))),
 }
 """Families that differ from `Names()`: some pipelines of diffusers have no loader, ComfyUI's table lacks others."""
 
