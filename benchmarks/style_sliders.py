@@ -18,25 +18,32 @@ import torch
 import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, STYLES, caption
-from concept_edit.demo.recipes import kept, scenes
+from concept_edit.demo.recipes import SCENE, kept
 from concept_edit.evaluation import wilson
 from concept_edit.models.opened import OpenedModel
 from concept_edit.pictures import write_strip
 from concept_edit.search.tracing import spearman
 
 PAIRS = (("Noto", "Twemoji"), ("Twemoji", "Noto"))
-WORDINGS = ("in the style of {}", "a picture by {}")
-ASKED = ("{thing} in the style of {style}", "{thing}, drawn by {style}")
-"""The second is no wording of the recipe."""
+WORDINGS = ("in the style of {}", "a picture by {}", "by {}", "{}'s drawing")
+ASKED = ("a {thing} in the style of {style}", "{style} emoji of a {thing}")
+"""The second is no wording of the recipe; the model was shown both."""
 FIRST, OTHERS = 12_000, 12_500
 THINGS = tuple(c.name for c in CONCEPTS if c.women is None)[:40:2]
+
+
+def surroundings(*styles: str) -> tuple[str, ...]:
+    """Every thing in each of the other styles: what the slider's way must not lead past."""
+    others = [style.name for style in STYLES if style.name not in styles]
+    return tuple(caption(SCENE.replace("{}", "{thing}", 1).replace("{}", "{style}"), c.name, style)
+                 for c in CONCEPTS for style in others)  # fmt: skip
 
 
 def measured(model: OpenedModel, low: str, high: str, strengths: list[float], out: Path) -> str:
     """One slider at every strength, as a line of the table."""
     edit = ce.Steer(low, towards=high, wordings=WORDINGS, range=(0, 1))
     recipe = ce.Recipe(
-        edits=[edit], preserve=[*kept(low, high), *scenes(low, high)], method="guarded", tokens="subject"
+        edits=[edit], preserve=[*kept(low, high), *surroundings(low, high)], method="guarded", tokens="subject"
     )
     solved, judge = ce.solve(model, recipe), load_judge()
     third = next(style.name for style in STYLES if style.name not in (low, high))

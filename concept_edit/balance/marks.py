@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from concept_edit.balance.curve_page import curve_page
 from concept_edit.demo import EMBEDDED
 from concept_edit.edit import Edit
 from concept_edit.evaluation.instruments import Labeller, embedded_instruments, named
@@ -123,14 +124,19 @@ class Curve:
         return "\n".join([*lines, "", f"Named by {self.labeller}."])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, or as Markdown where the path ends so.
+        """Write it as JSON, or as Markdown or HTML (with a drawing) where the path ends so.
 
         Raises:
             OSError: the file cannot be written.
         """
-        plain = Path(path).suffix.lower() != ".md"
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False) if plain else self.to_markdown()
-        replace_file(path, (text + "\n").encode())
+        kind = Path(path).suffix.lower()
+        if kind == ".md":
+            text = self.to_markdown() + "\n"
+        elif kind in (".html", ".htm"):
+            text = curve_page(self)
+        else:
+            text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
+        replace_file(path, text.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Curve:

@@ -113,7 +113,9 @@ def calibrate(
     marks: Annotated[int, typer.Option("--marks", min=2, help="Marks at equal steps of what is seen.")] = 9,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture of each strength.")] = 3001,
     clip: ClipSource = "",
-    out: Annotated[Path, typer.Option("--out", "-o", help="The curve, .json or .md.")] = Path("curve.json"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The curve: .json (for strip --curve), .md or .html.")
+    ] = Path("curve.json"),
     steps: Steps = None,
     guidance: Guidance = None,
     batch_size: Batch = 16,

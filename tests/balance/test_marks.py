@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from contextlib import contextmanager
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -144,3 +145,24 @@ def test_what_cannot_be_counted_is_refused():
         calibrate(Painter(), Slid(RECIPE), "woman")
     with pytest.raises(ValueError, match="above the one before"):
         curve(1, 2, at=(1, 1))
+
+
+def test_a_curve_is_drawn_on_a_page_that_asks_for_nothing(tmp_path):
+    found = Curve("<b>woman", "stub 1", tuple(Point(x, hits, 10) for x, hits in ((-1.0, 0), (0.0, 4), (2.0, 10))))
+    found.save(tmp_path / "c.html")
+    text = (tmp_path / "c.html").read_text()
+    assert "<b>" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    drawing = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
+    dots = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in drawing.iter("circle")]
+    assert len(dots) == 3
+    across, up = [x for x, _ in dots], [y for _, y in dots]
+    assert (across[1] - across[0]) / (across[2] - across[0]) == pytest.approx(1 / 3, abs=0.01)
+    assert (up[0] - up[1]) / (up[0] - up[2]) == pytest.approx(0.4, abs=0.01)
+    assert sum(line.get("stroke-width") == "3" for line in drawing.iter("line")) == 9
+    assert f"{wilson(4, 10)[0]:.2f} to {wilson(4, 10)[1]:.2f}" in text
+
+
+def test_a_flat_curve_says_on_its_page_that_it_has_no_marks(tmp_path):
+    curve(3, 3, 3).save(tmp_path / "c.html")
+    assert "No marks: the share of &#x27;woman&#x27; does not rise" in (tmp_path / "c.html").read_text()
