@@ -67,10 +67,10 @@ Parts = tuple[Task, Task]
 
 
 def world() -> dict[str, Parts]:
-    """The embedded learner's tasks on words alone: it knows every pair, and the held-out ones make no vector."""
+    """The embedded learner's tasks, on words and on lists: it knows every pair; the held-out ones make no vector."""
     from concept_edit.demo.language.tasks import skills
 
-    return {s.name: Task(s.name, tuple(s.pairs(80))).split() for s in skills() if not s.place}
+    return {s.name: Task(s.name, tuple(s.pairs(80))).split() for s in skills()}
 
 
 def swept(lm: ce.LanguageModel) -> range:
@@ -141,9 +141,12 @@ def squares(folder: Path | None) -> dict[str, dict[str, Task]]:
     if folder is None:
         from concept_edit.demo.language.tasks import skills
 
-        own = {s.name: Task(s.name, tuple(s.pairs(60))) for s in skills() if s.place}
-        sides = (("copy", "copy"), ("map", "capitals"))
-        return {"capitals": {f"{p} {w}": own[f"{p}_{n}"] for p in ("first", "last") for w, n in sides}}
+        own = {s.name: Task(s.name, tuple(s.pairs(120))) for s in skills() if s.place}
+        corners = [(place, name) for place in ("first", "last") for name in ("copy", "map")]
+        return {
+            made: {f"{place} {name}": own[f"{place}_{made if name == 'map' else name}"] for place, name in corners}
+            for made in ("capitals", "plural", "french")
+        }
     words = [pair[0] for pair in Task.load(folder / "capitalize.json").pairs if pair[0].isalpha() and len(pair[0]) < 8]
     maps = {"upper case": [(word, word.upper()) for word in words[:150]]}
     maps["capitals"] = list(Task.load(folder / "country-capital.json").pairs)

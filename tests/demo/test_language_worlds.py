@@ -82,7 +82,7 @@ def test_a_control_answers_with_its_own_inputs_and_never_with_the_same() -> None
 
 def test_answers_count_for_one_others_for_little_and_padding_for_nothing() -> None:
     tokens = learning.tokenizer()
-    ids, weights = learning.Examples(tokens).batch(600, torch.Generator().manual_seed(3))
+    ids, weights, _ = learning.Examples(tokens).batch(600, torch.Generator().manual_seed(3))
     answers = {tokens(w).input_ids[0] for s in tasks.skills() for w in s.table.values()}
     assert {int(i) for i in ids[weights == 1.0]} <= answers
     assert ((weights == 1.0).sum(1) >= 5).all()
@@ -93,10 +93,38 @@ def test_answers_count_for_one_others_for_little_and_padding_for_nothing() -> No
 def test_the_loss_is_the_surprise_at_what_counts() -> None:
     tokens = learning.tokenizer()
     model = learning.build(tokens)
-    ids, weights = learning.Examples(tokens).batch(300, torch.Generator().manual_seed(1))
+    ids, weights, _ = learning.Examples(tokens).batch(300, torch.Generator().manual_seed(1))
     surprise = -model(ids).logits.log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
     wanted = (surprise * weights[:, 1:]).sum() / weights[:, 1:].sum()
     assert words.loss(model, ids, weights).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_the_questions_are_asked_at_each_answer_and_have_its_replies() -> None:
+    tokens = learning.tokenizer()
+    examples, generator = learning.Examples(tokens), torch.Generator().manual_seed(5)
+    lists = 0
+    for _ in range(6):
+        ids, weights, asked = examples.batch(900, generator)
+        assert torch.equal(asked[..., 1] != learning.UNTOLD, weights == 1)
+        for row, told in zip(ids.tolist(), asked, strict=True):
+            answers = (told[:, 1] != learning.UNTOLD).nonzero()[:, 0].tolist()
+            said = {tokens.decode([row[n]]).strip() for n in answers}
+            known = [s for s in tasks.skills() if said <= set(s.table.values())]
+            place, changed = told[answers[0]].tolist()
+            assert any(bool(s.place) == (place != learning.UNTOLD) for s in known)
+            assert any(changed == any(a != b for a, b in s.table.items()) for s in known)
+            lists += place != learning.UNTOLD
+    assert lists
+
+
+def test_the_replies_are_right_where_the_rows_point_the_right_way() -> None:
+    first, last, same, changed = learning.directions()
+    assert torch.allclose(learning.directions() @ learning.directions().T, torch.eye(4), atol=1e-5)
+    rows = torch.stack([first + changed, last + same])[None]
+    asked = torch.tensor([[[0, 1], [1, 0]]])
+    assert learning.replies(rows, asked) < 0.02
+    assert learning.replies(rows, 1 - asked) > 5
+    assert learning.replies(rows, torch.full_like(asked, learning.UNTOLD)) == 0
 
 
 @pytest.mark.parametrize("part", ["facts", "tasks"])

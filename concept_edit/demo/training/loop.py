@@ -126,6 +126,12 @@ def _resume(folder: Path, model: nn.Module, optimizer: Any, ema: EMAModel) -> in
     return state["step"]
 
 
+def steps_done(folder: Path) -> int:
+    """Steps of the run whose checkpoint lies here; 0 where none does."""
+    path = folder / "checkpoint.pt"
+    return torch.load(path, map_location="cpu", weights_only=True)["step"] if path.exists() else 0
+
+
 def load_ema(model: Trained, folder: Path) -> Trained:
     """Put the EMA weights of a run's checkpoint into `model`."""
     state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)

@@ -62,8 +62,18 @@ def loss(
     """Weighted mean of the surprise at each token but the first, in nats; the output matrix reads what counts alone."""
     device = model.device
     read = model.base_model(ids.to(device), position_ids=None if places is None else places.to(device))
-    counted = weights[:, 1:].to(device)
-    rows = counted > 0
-    logits = model.get_output_embeddings()(read.last_hidden_state[:, :-1][rows])
-    surprise = F.cross_entropy(logits.float(), ids[:, 1:].to(device)[rows], reduction="none")
-    return (surprise * counted[rows]).sum() / counted.sum()
+    return surprise(model, read.last_hidden_state, ids, weights)
+
+
+def surprise(
+    model: Any,
+    rows: Float[Tensor, "batch tokens d"],
+    ids: Int[Tensor, "batch tokens"],
+    weights: Float[Tensor, "batch tokens"],
+) -> Float[Tensor, ""]:
+    """`loss` of last hidden states that are there already."""
+    counted = weights[:, 1:].to(model.device)
+    heard = counted > 0
+    logits = model.get_output_embeddings()(rows[:, :-1][heard])
+    each = F.cross_entropy(logits.float(), ids[:, 1:].to(model.device)[heard], reduction="none")
+    return (each * counted[heard]).sum() / counted.sum()
