@@ -546,6 +546,26 @@ def _kandinsky5() -> Any:
     return pipe
 
 
+def _ideogram4() -> Any:
+    from diffusers import Ideogram4Pipeline
+
+    def transformer() -> Any:
+        from diffusers import Ideogram4Transformer2DModel
+
+        return _woken(
+            Ideogram4Transformer2DModel(
+                in_channels=16, num_layers=1, attention_head_dim=16, num_attention_heads=2, intermediate_size=32,
+                adaln_dim=16, llm_features_dim=13 * 16, mrope_section=(4, 2, 2),
+            )
+        )  # fmt: skip
+
+    return Ideogram4Pipeline(
+        scheduler=scheduler(), vae=flux2_vae(), tokenizer=tokenizer(), transformer=transformer(),
+        unconditional_transformer=transformer(),
+        text_encoder=qwen_vl("Qwen3VLModel", "Qwen3VLConfig", width=16, layers=36),
+    )  # fmt: skip
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
@@ -569,4 +589,5 @@ MODERN = {
     "kolors": _kolors,
     "hidream": _hidream,
     "bria": _bria,
+    "ideogram4": _ideogram4,
 }

@@ -38,7 +38,7 @@ def folder(model, tmp_path_factory):
 
 def test_the_readers_of_the_row_are_those_that_read_the_prompt_alone(model):
     """Probed by painting: what moves with the prompt and neither with noise nor with time."""
-    found = set(prompt_readers(model.pipeline, **SIZE, **model.route.picture))
+    found = set(prompt_readers(model.pipeline, **SIZE, **model.route.picture, **model.family.plainly))
     readers = {site.name for site in model.sites}
     assert readers <= found
     assert found == readers | {name for name in found if re.fullmatch(model.family.route.beside, name)}
@@ -180,6 +180,7 @@ COMFY = {
     "lumina2": "diffusion_model.cap_embedder.1",
     "auraflow": "transformer.context_embedder",
     "ernie": "transformer.text_proj",
+    "ideogram4": "diffusion_model.llm_cond_proj",
     "wan": "diffusion_model.text_embedding.0",
 }
 """The layer's name in ComfyUI's own table of LoRA keys."""

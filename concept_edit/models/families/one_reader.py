@@ -93,6 +93,23 @@ ROWS = (
         plainly={"use_pe": False},
         readers=(reader("text_proj"),),
     ),
+    # The rows of 13 layers, interleaved. The transformer beside it, for guidance, is given no words.
+    asked(
+        "ideogram4",
+        "Ideogram 4",
+        "Ideogram4",
+        "Ideogram4Transformer2DModel",
+        Route(
+            ("llm_cond_norm", "llm_cond_proj"),
+            mask=3,
+            alone=True,
+            walked=True,
+            given={"grid_h": 0, "grid_w": 0, "max_sequence_length": 512},
+        ),
+        negative_prompt=False,
+        plainly={"guidance_schedule": None, "guidance_scale": 7.0},
+        readers=(reader("llm_cond_proj"),),
+    ),
     _context("bria", "Bria 3", "Bria", "BriaTransformer2DModel", vae=True),
     # Behind this layer each denoiser of Wan 2.2 has keys and values of its own; before it both hear the same rows.
     asked(

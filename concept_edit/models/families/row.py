@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -59,10 +59,17 @@ class Route:
     """Which part is the pooled vector; `mean`: the denoiser takes the mean of the rows it hears."""
     tower: int = 0
     """Which tower of the family is asked."""
-    layers: str = ""
-    """Where the denoiser's configuration lists the layers of the encoder that each reach a reader of their own."""
+    layers: Callable[[Mapping[str, Any], int], Sequence[int]] | None = None
+    """From the denoiser's configuration and the number of the encoder's hidden states to those that each reach a reader
+    of their own."""
     also: Route | None = None
-    """The way of another encoder's rows, whose reader is the next one."""
+    """The way of other rows in the same answer, whose reader is the next one."""
+    stream: str = ""
+    """What the rows of a way are called; else `text`, and numbered on where there are several."""
+    walked: bool = False
+    """Whether the pipeline goes through the encoder's layers by itself, behind pads that are tokens of number 0."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `encode_prompt` whose defaults are not what a solve asks for."""
     vae: bool = False
     """Whether the pipeline cannot be made without its autoencoder."""
     picture: int = 0
@@ -90,7 +97,7 @@ class Family:
     route: Route | None = None
     """How rows reach the readers in pipelines that are asked for them."""
     plainly: Mapping[str, Any] = field(default_factory=dict)
-    """What keeps the pipeline from rewriting a prompt before it encodes it."""
+    """What keeps the pipeline to the given prompt, one frame and any number of steps."""
     unedited: str = ""
     """A sentence about what else reads the prompt and is left as it is."""
 

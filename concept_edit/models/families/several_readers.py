@@ -86,7 +86,7 @@ ROWS = (
             ("caption_projection.0",),
             rows=2,
             pooled=4,
-            layers="llama_layers",
+            layers=lambda config, _: config["llama_layers"],
             also=Route(("caption_projection.0",), rows=0, tower=1),
             beside=r"p_embedder\.pooled_embedder\.linear_2\.weight",
         ),

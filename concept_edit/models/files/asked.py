@@ -23,7 +23,10 @@ from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.route import OpenRoute
 
-_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer")
+_UNUSED = (
+    *("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer"),
+    *("unconditional_transformer", "prompt_enhancer_head"),
+)
 
 
 def open_asked(
