@@ -23,11 +23,11 @@ _WORDS = (
 )
 
 
-def modern_pipeline(family: str, seed: int = 0) -> Any:
+def modern_pipeline(family: str, seed: int = 0, **more: Any) -> Any:
     """A live diffusers pipeline with random weights; the same seed gives the same weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        pipeline = MODERN[family]()
+        pipeline = MODERN[family](**more)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -154,13 +154,18 @@ def _klein() -> Any:
     )  # fmt: skip
 
 
-def qwen_vae() -> Any:
-    """A tiny autoencoder of Qwen-Image."""
-    from diffusers import AutoencoderKLQwenImage
+def film_vae(kind: str) -> Any:
+    """A tiny autoencoder of Wan, or of Qwen-Image, that is made like it."""
+    import diffusers
 
-    return AutoencoderKLQwenImage(
+    return getattr(diffusers, kind)(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     ).eval()  # fmt: skip
+
+
+def qwen_vae() -> Any:
+    """A tiny autoencoder of Qwen-Image."""
+    return film_vae("AutoencoderKLQwenImage")
 
 
 def qwen_vl(kind: str, config: str, width: int = 32, layers: int = 2) -> Any:
@@ -409,14 +414,12 @@ def _ernie() -> Any:
 
 
 def _wan() -> Any:
-    from diffusers import AutoencoderKLWan, WanPipeline
+    from diffusers import WanPipeline
 
     encoder, words = umt5()
-    autoencoder = AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
-    ).eval()  # fmt: skip
     return WanPipeline(
-        scheduler=scheduler(), vae=autoencoder, tokenizer=words, text_encoder=encoder, transformer=wan_transformer(),
+        scheduler=scheduler(), vae=film_vae("AutoencoderKLWan"), tokenizer=words, text_encoder=encoder,
+        transformer=wan_transformer(),
     )  # fmt: skip
 
 
@@ -508,6 +511,24 @@ def _bria() -> Any:
     )  # fmt: skip
 
 
+def _fibo(blocks: int = 3) -> Any:
+    """Of `blocks` double and as many single blocks, read by an encoder of three layers."""
+    from diffusers import BriaFiboPipeline, BriaFiboTransformer2DModel
+
+    encoder = _small(
+        "SmolLM3ForCausalLM", "SmolLM3Config", 3, 16, vocab_size=128001, bos_token_id=128000, eos_token_id=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    transformer = BriaFiboTransformer2DModel(
+        in_channels=4, num_layers=blocks, num_single_layers=blocks, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, text_encoder_dim=16, axes_dims_rope=[0, 8, 8],
+    )  # fmt: skip
+    return BriaFiboPipeline(
+        scheduler=scheduler(), vae=film_vae("AutoencoderKLWan"), transformer=_woken(transformer),
+        text_encoder=encoder, tokenizer=tokenizer(),
+    )  # fmt: skip
+
+
 def _hidream() -> Any:
     from diffusers import HiDreamImagePipeline, HiDreamImageTransformer2DModel
 
@@ -589,5 +610,6 @@ MODERN = {
     "kolors": _kolors,
     "hidream": _hidream,
     "bria": _bria,
+    "fibo": _fibo,
     "ideogram4": _ideogram4,
 }

@@ -92,6 +92,16 @@ def test_rows_are_what_the_reader_is_given_when_the_pipeline_paints(model, promp
         assert distances.argmin(dim=1).unique().numel() >= len(rows) - int((text.kinds[0] == PADDING).sum())
 
 
+def test_a_model_of_fewer_blocks_than_layers_reads_the_last_of_them():
+    """The row of FIBO: with two blocks and four states, as with six (the tests above), each reads what it is painted
+    with."""
+    few = open_model(tiny_modern.modern_pipeline("fibo", blocks=1))
+    encoded = few.encode(["the red apple"])
+    assert set(encoded) == {"text", "text 1", "joined"}
+    for stream, text in encoded.items():
+        torch.testing.assert_close(text.rows[0], painted_rows(few, "the red apple", stream), rtol=1e-5, atol=1e-5)
+
+
 def test_batch_size_and_order_do_not_matter(model):
     many = model.encode(PROMPTS)["text"]
     for index, prompt in enumerate(PROMPTS):

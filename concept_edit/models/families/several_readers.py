@@ -3,10 +3,22 @@ encoder each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from concept_edit.models.families.asked import asked, reader, tower
 from concept_edit.models.families.row import Route
 
+_LAYERS = (reader(r"caption_projection\.(\d+)\.linear", r"text \1"), reader(r"caption_projection\.0\.linear"))
 _BLOCKS = tuple(reader(rf"transformer_blocks\.\d+\.attn2\.to_{role}", role=role) for role in "kv")
+
+
+def _of_every_block(config: Mapping[str, Any], states: int) -> list[int]:
+    """Which of the encoder's states each block of FIBO reads: the last ones in turn, and where it has more blocks than
+    there are states, the last one again."""
+    blocks = config["num_layers"] + config["num_single_layers"]
+    return [min(max(states - blocks, 0) + block, states - 1) for block in range(blocks)]
+
 
 ROWS = (
     asked(
@@ -92,9 +104,25 @@ ROWS = (
         ),
         towers=tuple(tower(number) for number in ("_4", "_3", "", "_2")),
         readers=(
-            reader(r"caption_projection\.(\d+)\.linear", r"text \1"),
-            reader(r"caption_projection\.0\.linear"),
+            *_LAYERS,
             reader(r"p_embedder\.pooled_embedder\.linear_1", "pooled", "pooled"),
         ),
+    ),
+    # A projection for every block, and one of the last two layers joined.
+    asked(
+        "fibo",
+        "FIBO",
+        "BriaFibo",
+        "BriaFiboTransformer2DModel",
+        Route(
+            ("caption_projection.0",),
+            rows=5,
+            mask=3,
+            alone=True,
+            layers=_of_every_block,
+            given={"guidance_scale": 1.0},
+            also=Route(("context_embedder",), mask=3, stream="joined"),
+        ),
+        readers=(*_LAYERS, reader("context_embedder", "joined")),
     ),
 )
