@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ from concept_edit.models.provenance import (
     template_of,
     words_of,
 )
+from concept_edit.reading.plain import sentence
 
 _PADS = 9
 """Pads of a prompt that are kept at most, evenly spaced from the first to the last: each hears all of the prompt and
@@ -123,10 +125,20 @@ class OpenRoute:
         ways = [self] if self.also is None else [self, self.also]
         found: list[list[_Batch]] = [[] for _ in ways]
         for batch in batches:
-            answer = ask(self.pipeline, batch, self.settings)
+            answer = self._told(batch)
             for way, parts in zip(ways, found, strict=True):
                 parts.append(way._batch(batch, answer))
         return {k: v for way, parts in zip(ways, found, strict=True) for k, v in way._streams(parts).items()}
+
+    def _told(self, prompts: Sequence[str]) -> tuple[Any, ...]:
+        """What the pipeline answers; some refuse a long prompt instead of cutting it."""
+        try:
+            return ask(self.pipeline, prompts, self.settings)
+        except ValueError as error:
+            longest = max(prompts, key=len)
+            raise ValueError(
+                f"{self.family.title} does not take {shorten(longest, 60)!r} ({sentence(error)}); shorten it"
+            ) from error
 
     def _streams(self, found: Sequence[_Batch]) -> dict[str, Encoded]:
         text = _joined([prompt for batch in found for prompt in batch.prompts])
@@ -149,10 +161,10 @@ class OpenRoute:
                 given = dict.fromkeys(self.names, int(self._caught(answer)[0].shape[-1]) // len(self.layers))
                 given |= {} if answer.pooled is None else {"pooled": int(answer.pooled.shape[-1])}
                 return given | ({} if self.also is None else self.also.widths())
-        except RuntimeError as error:
+        except Exception as error:
             raise ValueError(
-                f"the text encoder does not fit the {self.family.denoiser} ({str(error).splitlines()[0]}): "
-                "they do not belong together"
+                f"the text encoder does not fit the {self.family.denoiser} ({sentence(error)}): they do not belong "
+                "together; give the pipeline the text encoder that it was trained with"
             ) from error
 
     def _batch(self, prompts: Sequence[str], given: tuple[Any, ...]) -> _Batch:
