@@ -215,11 +215,16 @@ class PlainProcessor:
         self.pictures, self.tokenizer = pictures, words
 
     def __call__(self, text: list[str], images: Any = None, **more: Any) -> Any:
+        if images is None:
+            return self.tokenizer(text, **more)
         seen = self.pictures(images, return_tensors="pt")
         count = int(seen["image_grid_thw"].prod()) // 4
         given = self.tokenizer([each.replace(IMAGE, IMAGE * count) for each in text], **more)
         given.update(seen)
         return given
+
+    def apply_chat_template(self, messages: Any, **more: Any) -> Any:
+        return [self.tokenizer.apply_chat_template(messages, **more)]
 
 
 def processor(words: Any) -> Any:
@@ -246,6 +251,23 @@ def _qwen_edit(kind: str, *size: Any) -> Any:
     return made(
         scheduler=scheduler(), vae=qwen_vae(), tokenizer=words, processor=processor(words),
         transformer=qwen_transformer(), text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
+    )  # fmt: skip
+
+
+def _qwen21() -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline, QwenImage21Transformer2DModel
+
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2, context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    autoencoder = AutoencoderKLQwenImage21(
+        base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )  # fmt: skip
+    return QwenImage21Pipeline(
+        scheduler=scheduler(), vae=autoencoder.eval(), processor=processor(tokenizer()),
+        transformer=_woken(transformer), text_encoder=qwen_vl("Qwen3VLForConditionalGeneration", "Qwen3VLConfig"),
     )  # fmt: skip
 
 
@@ -594,6 +616,7 @@ MODERN = {
     "qwen-image": _qwen,
     "qwen-image-edit": partial(_qwen_edit, "QwenImageEditPipeline", 64, 64, None),
     "qwen-image-edit-plus": partial(_qwen_edit, "QwenImageEditPlusPipeline", 64, 64),
+    "qwen-image-2.1": _qwen21,
     "krea2": _krea2,
     "chroma": _chroma,
     "lumina2": _lumina2,

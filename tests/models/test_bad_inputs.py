@@ -18,7 +18,7 @@ import concept_edit as ce
 from concept_edit.models import open_model
 
 LONG = "the red apple " * 1200
-UNCUT = ("qwen-image-edit", "qwen-image-edit-plus")
+UNCUT = ("qwen-image-edit", "qwen-image-edit-plus", "qwen-image-2.1")
 """Their pipelines have no length at which they cut a prompt."""
 
 

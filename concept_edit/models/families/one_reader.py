@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concept_edit.models.families.asked import asked, reader
-from concept_edit.models.families.row import Family, Route
+from concept_edit.models.families.row import Family, Route, Tower
 
 
 def _context(name: str, title: str, classes: str, denoiser_class: str, *norms: str, **more: Any) -> Family:
@@ -49,6 +49,15 @@ ROWS = (
     _qwen("qwen-image", "Qwen-Image", "QwenImage", "(|Img2Img|Inpaint|ControlNet|ControlNetInpaint)"),
     _qwen("qwen-image-edit", "Qwen-Image-Edit", "QwenImageEdit", "(|Inpaint)", alone=True, picture=1024),
     _qwen("qwen-image-edit-plus", "Qwen-Image-Edit 2509 and 2511", "QwenImageEditPlus", alone=True, picture=384),
+    asked(
+        "qwen-image-2.1",
+        "Qwen-Image 2.1",
+        "QwenImage21",
+        "QwenImage21Transformer2DModel",
+        Route(("txt_in",), mask=1, beside=r"txt_in\.out_layer\.weight"),
+        towers=(Tower("text_encoder", "processor", "asked"),),
+        readers=(reader(r"txt_in\.in_layer"),),
+    ),
     # Its fusion lets every row hear all others, so that rows before a concept move with it too.
     asked(
         "krea2",
