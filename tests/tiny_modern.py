@@ -23,11 +23,11 @@ _WORDS = (
 )
 
 
-def modern_pipeline(family: str, seed: int = 0) -> Any:
+def modern_pipeline(family: str, seed: int = 0, **more: Any) -> Any:
     """A live diffusers pipeline with random weights; the same seed gives the same weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        pipeline = MODERN[family]()
+        pipeline = MODERN[family](**more)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -154,13 +154,18 @@ def _klein() -> Any:
     )  # fmt: skip
 
 
-def qwen_vae() -> Any:
-    """A tiny autoencoder of Qwen-Image."""
-    from diffusers import AutoencoderKLQwenImage
+def film_vae(kind: str) -> Any:
+    """A tiny autoencoder of Wan, or of Qwen-Image, that is made like it."""
+    import diffusers
 
-    return AutoencoderKLQwenImage(
+    return getattr(diffusers, kind)(
         base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
     ).eval()  # fmt: skip
+
+
+def qwen_vae() -> Any:
+    """A tiny autoencoder of Qwen-Image."""
+    return film_vae("AutoencoderKLQwenImage")
 
 
 def qwen_vl(kind: str, config: str, width: int = 32, layers: int = 2) -> Any:
@@ -210,11 +215,16 @@ class PlainProcessor:
         self.pictures, self.tokenizer = pictures, words
 
     def __call__(self, text: list[str], images: Any = None, **more: Any) -> Any:
+        if images is None:
+            return self.tokenizer(text, **more)
         seen = self.pictures(images, return_tensors="pt")
         count = int(seen["image_grid_thw"].prod()) // 4
         given = self.tokenizer([each.replace(IMAGE, IMAGE * count) for each in text], **more)
         given.update(seen)
         return given
+
+    def apply_chat_template(self, messages: Any, **more: Any) -> Any:
+        return [self.tokenizer.apply_chat_template(messages, **more)]
 
 
 def processor(words: Any) -> Any:
@@ -241,6 +251,23 @@ def _qwen_edit(kind: str, *size: Any) -> Any:
     return made(
         scheduler=scheduler(), vae=qwen_vae(), tokenizer=words, processor=processor(words),
         transformer=qwen_transformer(), text_encoder=qwen_vl("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLConfig"),
+    )  # fmt: skip
+
+
+def _qwen21() -> Any:
+    from diffusers import AutoencoderKLQwenImage21, QwenImage21Pipeline, QwenImage21Transformer2DModel
+
+    transformer = QwenImage21Transformer2DModel(
+        in_channels=4, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2, context_in_dim=32,
+        axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    autoencoder = AutoencoderKLQwenImage21(
+        base_dim=8, decoder_base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )  # fmt: skip
+    return QwenImage21Pipeline(
+        scheduler=scheduler(), vae=autoencoder.eval(), processor=processor(tokenizer()),
+        transformer=_woken(transformer), text_encoder=qwen_vl("Qwen3VLForConditionalGeneration", "Qwen3VLConfig"),
     )  # fmt: skip
 
 
@@ -409,14 +436,12 @@ def _ernie() -> Any:
 
 
 def _wan() -> Any:
-    from diffusers import AutoencoderKLWan, WanPipeline
+    from diffusers import WanPipeline
 
     encoder, words = umt5()
-    autoencoder = AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4,
-    ).eval()  # fmt: skip
     return WanPipeline(
-        scheduler=scheduler(), vae=autoencoder, tokenizer=words, text_encoder=encoder, transformer=wan_transformer(),
+        scheduler=scheduler(), vae=film_vae("AutoencoderKLWan"), tokenizer=words, text_encoder=encoder,
+        transformer=wan_transformer(),
     )  # fmt: skip
 
 
@@ -508,6 +533,24 @@ def _bria() -> Any:
     )  # fmt: skip
 
 
+def _fibo(blocks: int = 3) -> Any:
+    """Of `blocks` double and as many single blocks, read by an encoder of three layers."""
+    from diffusers import BriaFiboPipeline, BriaFiboTransformer2DModel
+
+    encoder = _small(
+        "SmolLM3ForCausalLM", "SmolLM3Config", 3, 16, vocab_size=128001, bos_token_id=128000, eos_token_id=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    transformer = BriaFiboTransformer2DModel(
+        in_channels=4, num_layers=blocks, num_single_layers=blocks, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, text_encoder_dim=16, axes_dims_rope=[0, 8, 8],
+    )  # fmt: skip
+    return BriaFiboPipeline(
+        scheduler=scheduler(), vae=film_vae("AutoencoderKLWan"), transformer=_woken(transformer),
+        text_encoder=encoder, tokenizer=tokenizer(),
+    )  # fmt: skip
+
+
 def _hidream() -> Any:
     from diffusers import HiDreamImagePipeline, HiDreamImageTransformer2DModel
 
@@ -546,6 +589,26 @@ def _kandinsky5() -> Any:
     return pipe
 
 
+def _ideogram4() -> Any:
+    from diffusers import Ideogram4Pipeline
+
+    def transformer() -> Any:
+        from diffusers import Ideogram4Transformer2DModel
+
+        return _woken(
+            Ideogram4Transformer2DModel(
+                in_channels=16, num_layers=1, attention_head_dim=16, num_attention_heads=2, intermediate_size=32,
+                adaln_dim=16, llm_features_dim=13 * 16, mrope_section=(4, 2, 2),
+            )
+        )  # fmt: skip
+
+    return Ideogram4Pipeline(
+        scheduler=scheduler(), vae=flux2_vae(), tokenizer=tokenizer(), transformer=transformer(),
+        unconditional_transformer=transformer(),
+        text_encoder=qwen_vl("Qwen3VLModel", "Qwen3VLConfig", width=16, layers=36),
+    )  # fmt: skip
+
+
 MODERN = {
     "zimage": _zimage,
     "flux2": _flux2,
@@ -553,6 +616,7 @@ MODERN = {
     "qwen-image": _qwen,
     "qwen-image-edit": partial(_qwen_edit, "QwenImageEditPipeline", 64, 64, None),
     "qwen-image-edit-plus": partial(_qwen_edit, "QwenImageEditPlusPipeline", 64, 64),
+    "qwen-image-2.1": _qwen21,
     "krea2": _krea2,
     "chroma": _chroma,
     "lumina2": _lumina2,
@@ -569,4 +633,6 @@ MODERN = {
     "kolors": _kolors,
     "hidream": _hidream,
     "bria": _bria,
+    "fibo": _fibo,
+    "ideogram4": _ideogram4,
 }

@@ -22,8 +22,9 @@ class Names:
 NAMES: dict[str, Names] = {
     "lumina2": Names(("diffusers",), {"time_caption_embed.caption_embedder.": "cap_embedder."}),
     "wan": Names(("diffusers",), {"condition_embedder.text_embedder.linear_1": "text_embedding.0"}),
+    "ideogram4": Names(("diffusers",), {"llm_cond_proj": "llm_cond_proj"}),
     "pixart": Names(("ComfyUI",)),
-    **dict.fromkeys(("sana", "cogview4", "kandinsky5", "kolors"), Names(("diffusers",))),
+    **dict.fromkeys(("sana", "cogview4", "kandinsky5", "kolors", "fibo", "qwen-image-2.1"), Names(("diffusers",))),
     **dict.fromkeys(("longcat", "ovis", "hunyuan-image", "bria"), Names((_BY_HAND,))),
 }
 """Families that differ from `Names()`: some pipelines of diffusers have no loader, ComfyUI's table lacks others."""

@@ -1,7 +1,8 @@
 """A gate before a live denoiser: its text inputs are changed on the way in, whatever pipeline calls it.
 
 Where norms or fusions stand between the denoiser's door and its readers, the gate stands at the readers. Z-Image's
-reader gets the rows of all prompts as one list: there a gate moves rows one by one, not whole prompts."""
+reader gets the rows of all prompts as one list: there each row is answered by itself (all of them in one product), and
+the rows that are near no concept do not move with those of their prompt that are."""
 
 from __future__ import annotations
 

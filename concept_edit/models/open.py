@@ -10,7 +10,7 @@ from concept_edit.models.files.folder import open_folder
 from concept_edit.models.files.hub import hub_folder, is_hub_id
 from concept_edit.models.files.live import is_pipeline, open_live
 from concept_edit.models.files.single_file import open_single_file
-from concept_edit.models.files.weights_files import PICKLED
+from concept_edit.models.files.weights_files import GGUF, PICKLED
 from concept_edit.models.opened import OpenedModel
 from concept_edit.models.operators import mend_torchvision
 from concept_edit.models.placement import Placement, placement
@@ -43,7 +43,8 @@ def open_model(
     """
     mend_torchvision()
     if is_pipeline(source):
-        return open_live(source)
+        with one_sentence(f"This {type(source).__name__}", "opened"):
+            return open_live(source)
     if not isinstance(source, str | os.PathLike):
         raise ValueError(f"{type(source).__name__} is no model; give a name, a path or a diffusers pipeline.")
     place = placement(device, dtype)
@@ -63,7 +64,7 @@ def _opened(source: str | os.PathLike[str], place: Placement, companion: str | P
         return open_live(flow.shipped(place), name="demo-flow", defaults=flow.DEFAULTS)
     if path.is_dir():
         return open_folder(path, place, name=str(source))
-    if path.is_file() or path.suffix in (".safetensors", *PICKLED):
+    if path.is_file() or path.suffix in (".safetensors", GGUF, *PICKLED):
         return open_single_file(path, place, companion=None if companion is None else _folder(companion))
     return open_folder(_folder(source), place, name=str(source))
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+_PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
 @dataclass(frozen=True)
 class Origin:
     """The file or diffusers folder a model was read from, so that a checkpoint can be patched."""
@@ -74,6 +77,7 @@ class OpenedModel:
         self._defaults = dict(defaults or {})
         self.shapes = self._shapes()
         """Name -> shape of the denoiser's text-side matrices."""
+        _check_plain(self)
         self.sites = _sites(self)
         self.streams = _streams(self.sites, self.shapes)
         _check_widths(self)
@@ -228,7 +232,8 @@ def _check_widths(model: OpenedModel) -> None:
         if given.get(stream, width) != width:
             raise ValueError(
                 f"The text encoder of {model.name} gives {given[stream]} numbers a {stream} row, "
-                f"its {model.family.denoiser} reads {width}: they do not belong together."
+                f"its {model.family.denoiser} reads {width}: they do not belong together; "
+                "give it the text encoder that it was trained with."
             )
 
 
@@ -244,14 +249,23 @@ def _given(model: OpenedModel) -> dict[str, int]:
     return pooled | {"text": sum(tower.token_width for tower in (t5 or feeding))}
 
 
+def _check_plain(model: OpenedModel) -> None:
+    """What is in memory must be numbers: before widths are compared, since quantised matrices have other shapes."""
+    encoders = ((t.spec.encoder, name, w) for t in model.towers if not t.asleep for name, w in t.tensors())
+    matrices = ((model.family.denoiser, name, w) for name, w in model._live().items())
+    for part, name, weight in chain(encoders, matrices):
+        if weight.is_meta or weight.dtype not in _PLAIN:
+            raise ValueError(
+                f"{part}.{name} of {model.name} is {'not in memory' if weight.is_meta else weight.dtype}; the editor "
+                "needs plain float weights: open the model without offloading or quantisation, in float32, float16 or "
+                "bfloat16."
+            )
+
+
 def _check_finite(model: OpenedModel) -> None:
     encoders = ((t.spec.encoder, name, w) for t in model.towers for name, w in t.tensors())
     matrices = ((model.family.denoiser, site.name, model.stored(site.name)) for site in model.sites)
     for part, name, weight in chain(encoders, matrices):
-        if weight.is_meta or not weight.is_floating_point():
-            raise ValueError(
-                f"{part}.{name} of {model.name} is {'not in memory' if weight.is_meta else weight.dtype}; "
-                "the editor needs plain float weights: open the model without offloading or quantisation."
-            )
-        if weight.numel() and not all(map(math.isfinite, map(float, weight.detach().aminmax()))):
+        plain = weight.detach() if weight.dtype in _PLAIN else weight.detach().float()
+        if plain.numel() and not all(map(math.isfinite, map(float, plain.aminmax()))):
             raise ValueError(f"{part}.{name} of {model.name} holds NaN or infinite numbers: the file is damaged.")

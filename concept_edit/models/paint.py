@@ -71,7 +71,7 @@ def paint(
 ) -> list[Image]:
     """One image per (prompt, seed) pair; each has a CPU generator of its own, so batches do not matter.
 
-    Of a video that is its first frame."""
+    Of a video that is its first frame; what is transparent is laid on white."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
     images: list[Image] = []
@@ -92,7 +92,16 @@ def _batch(
     generators = [torch.Generator("cpu").manual_seed(seed) for _, seed in pairs]
     answer = pipeline(prompt=[prompt for prompt, _ in pairs], generator=generators, **given)
     made = answer.images if hasattr(answer, "images") else answer[0]
-    return [each[0] if isinstance(each, list) else each for each in made]
+    return [_opaque(each[0] if isinstance(each, list) else each) for each in made]
+
+
+def _opaque(image: Image) -> Image:
+    """A picture with transparency laid on white, as a viewer shows it."""
+    from PIL import Image
+
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @contextmanager

@@ -33,6 +33,10 @@ class Placement:
             return self.dtype
         return torch.float32 if self.device.type == "cpu" or stored not in _DTYPES.values() else stored
 
+    def kept(self, stored: torch.dtype) -> torch.dtype:
+        """The dtype of language models, which keep their file's also on the CPU; float8 becomes bfloat16."""
+        return self.dtype or (stored if stored in _DTYPES.values() else torch.bfloat16)
+
 
 def resolved(device: str) -> str:
     """The device's name, `auto` as what it means on this machine; a process says once where that is no CPU."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from concept_edit.models.contract import NOTHING, PADDING, PREFIX, SUBJECT, SUFFIX
 
 _BASE = 128
-"""Token numbers are written as two digits, which bfloat16 holds exactly."""
+"""Token numbers are written as two digits, which bfloat16 holds exactly: the first and the last number of a state, so
+that they stay so where states of several layers are joined or interleaved."""
 _OWN = ("prompt", "negative", "image", "device", "embeds", "mask", "num_")
 """Arguments of `encode_prompt` that are not settings of the pipeline."""
 _PROBE = "a"
@@ -60,32 +61,69 @@ def words_of(given: Any) -> Any:
 
 
 @contextmanager
-def numbered(encoder: Any, pad: int | None, *, turned: bool = False) -> Iterator[Heard]:
+def numbered(encoder: Any, pad: int | None, *, turned: bool = False, walked: bool = False) -> Iterator[Heard]:
     """Inside the block, the encoder's hidden states are the numbers of its tokens, from 1; it computes nothing.
 
-    `turned`: its states stand tokens first, prompts second.
+    `turned`: its states stand tokens first, prompts second. `walked`: the pipeline goes through its layers by itself.
     """
-    heard, config = Heard(), getattr(encoder.config, "text_config", encoder.config)
+    heard = Heard()
+    config = words_config(encoder)
+
+    def numbers(ids: Tensor, real: Tensor) -> Tensor:
+        heard.ids += list(ids.cpu())
+        heard.real += list(real.cpu())
+        number = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        states = torch.zeros(*ids.shape, config.hidden_size, dtype=encoder.dtype, device=ids.device)
+        states[..., 0], states[..., -1] = number // _BASE, number % _BASE
+        return states
 
     def forward(input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **_: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
 
         assert input_ids is not None
         real = attention_mask.bool() if attention_mask is not None else _between_pads(input_ids, pad)
-        heard.ids += list(input_ids.cpu())
-        heard.real += list(real.cpu())
-        number = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
-        states = torch.zeros(*input_ids.shape, config.hidden_size, dtype=encoder.dtype, device=input_ids.device)
-        states[..., 0], states[..., 1] = number // _BASE, number % _BASE
+        states = numbers(input_ids, real)
         states = states.transpose(0, 1) if turned else states
-        layers = (states,) * (getattr(config, "num_hidden_layers", None) or config.num_layers) + (states,)
-        return BaseModelOutput(last_hidden_state=states, hidden_states=layers)
+        return BaseModelOutput(last_hidden_state=states, hidden_states=(states,) * states_of(encoder))
 
-    encoder.forward = forward
-    try:
+    def embed(ids: Tensor) -> Tensor:
+        return numbers(ids, _between_pads(ids, 0))
+
+    def layer(states: Tensor, **_: Any) -> Tensor:
+        return states
+
+    with ExitStack() as stack:
+        if walked:
+            stack.enter_context(_instead(encoder.get_input_embeddings(), embed))
+            for each in encoder.language_model.layers:
+                stack.enter_context(_instead(each, layer))
+        else:
+            stack.enter_context(_instead(encoder, forward))
         yield heard
+
+
+@contextmanager
+def _instead(module: Any, forward: Any) -> Iterator[None]:
+    """Inside the block the module does `forward`; what accelerate may have put in its place comes back."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
     finally:
-        del encoder.forward
+        del module.forward
+        if before is not None:
+            module.forward = before
+
+
+def words_config(encoder: Any) -> Any:
+    """The configuration of the part of an encoder that reads words."""
+    return getattr(encoder.config, "text_config", encoder.config)
+
+
+def states_of(encoder: Any) -> int:
+    """How many hidden states it gives: its embedding's, and one a layer."""
+    config = words_config(encoder)
+    return (getattr(config, "num_hidden_layers", None) or config.num_layers) + 1
 
 
 def _between_pads(ids: Tensor, pad: int | None) -> Tensor:
@@ -98,7 +136,7 @@ def _between_pads(ids: Tensor, pad: int | None) -> Tensor:
 
 def places(rows: Tensor) -> Int[Tensor, " tokens"]:
     """Token numbers of one prompt's numbered rows, from 0; -1 where a row comes from no token."""
-    digits = rows.reshape(len(rows), -1)[:, :2].round().long()
+    digits = rows.reshape(len(rows), -1)[:, [0, -1]].round().long()
     return (digits[:, 0] * _BASE + digits[:, 1] - 1).cpu()
 
 

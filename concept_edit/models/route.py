@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from textwrap import shorten
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,9 +28,11 @@ from concept_edit.models.provenance import (
     numbered,
     places,
     settings,
+    states_of,
     template_of,
     words_of,
 )
+from concept_edit.reading.plain import sentence
 
 _PADS = 9
 """Pads of a prompt that are kept at most, evenly spaced from the first to the last: each hears all of the prompt and
@@ -64,14 +67,17 @@ class OpenRoute:
         assert way is not None
         self.family, self.pipeline, self.denoiser, self.way = family, pipeline, denoiser, way
         config: Any = denoiser.config
-        self.layers: list[int] = list(config[way.layers]) if way.layers else [0]
+        self.layers: list[int] = [0] if way.layers is None else list(way.layers(config, states_of(self.encoder)))
         """Layers of the encoder that reach readers of their own."""
-        self.names = ["text" if i == 0 else f"text {i}" for i in range(first, first + len(self.layers))]
+        numbers = range(first, first + len(self.layers))
+        self.names = [way.stream] if way.stream else ["text" if i == 0 else f"text {i}" for i in numbers]
         """The streams they are."""
-        more = first + len(self.layers)
-        self.also = None if way.also is None else OpenRoute(family, pipeline, denoiser, way.also, more)
-        """The way of another encoder's rows."""
-        self.settings = settings(pipeline) | self.picture
+        self.also: OpenRoute | None = None
+        """The way of other rows in the same answer."""
+        if way.also is not None:
+            other = replace(way.also, alone=way.alone, given=way.given)
+            self.also = OpenRoute(family, pipeline, denoiser, other, numbers.stop)
+        self.settings = settings(pipeline) | dict(way.given) | self.picture
 
     @property
     def encoder(self) -> Any:
@@ -101,7 +107,7 @@ class OpenRoute:
         return self.way.glm
 
     def _numbered(self) -> AbstractContextManager[Heard]:
-        return numbered(self.encoder, self.tokenizer.pad_token_id, turned=self._glm)
+        return numbered(self.encoder, self.tokenizer.pad_token_id, turned=self._glm, walked=self.way.walked)
 
     def numbers(self, prompts: Sequence[str]) -> tuple[list[Int[Tensor, " tokens"]], Heard]:
         """The token that each row comes from, and all that the encoder was given."""
@@ -116,14 +122,32 @@ class OpenRoute:
         """Every stream's rows for `prompts`, `batch_size` prompts at a time."""
         size = 1 if self.way.alone else batch_size
         batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
-        found = [self._batch(batch) for batch in batches]
-        text = _joined([prompt for prompts, _ in found for prompt in prompts])
+        ways = [self] if self.also is None else [self, self.also]
+        found: list[list[_Batch]] = [[] for _ in ways]
+        for batch in batches:
+            answer = self._told(batch)
+            for way, parts in zip(ways, found, strict=True):
+                parts.append(way._batch(batch, answer))
+        return {k: v for way, parts in zip(ways, found, strict=True) for k, v in way._streams(parts).items()}
+
+    def _told(self, prompts: Sequence[str]) -> tuple[Any, ...]:
+        """What the pipeline answers; some refuse a long prompt instead of cutting it."""
+        try:
+            return ask(self.pipeline, prompts, self.settings)
+        except ValueError as error:
+            longest = max(prompts, key=len)
+            raise ValueError(
+                f"{self.family.title} does not take {shorten(longest, 60)!r} ({sentence(error)}); shorten it"
+            ) from error
+
+    def _streams(self, found: Sequence[_Batch]) -> dict[str, Encoded]:
+        text = _joined([prompt for batch in found for prompt in batch.prompts])
         parts = text.rows.chunk(len(self.layers), dim=-1)
         streams = {name: replace(text, rows=rows) for name, rows in zip(self.names, parts, strict=True)}
         if self.way.pooled is not None:
-            rows = torch.cat([pooled for _, pooled in found if pooled is not None])
+            rows = torch.cat([batch.pooled for batch in found if batch.pooled is not None])
             streams["pooled"] = _pooled(rows.float().cpu(), text.cut)
-        return streams | ({} if self.also is None else self.also.encode(prompts, batch_size))
+        return streams
 
     def widths(self) -> dict[str, int]:
         """Numbers a row of each stream has where it reaches the readers.
@@ -137,15 +161,15 @@ class OpenRoute:
                 given = dict.fromkeys(self.names, int(self._caught(answer)[0].shape[-1]) // len(self.layers))
                 given |= {} if answer.pooled is None else {"pooled": int(answer.pooled.shape[-1])}
                 return given | ({} if self.also is None else self.also.widths())
-        except RuntimeError as error:
+        except Exception as error:
             raise ValueError(
-                f"the text encoder does not fit the {self.family.denoiser} ({str(error).splitlines()[0]}): "
-                "they do not belong together"
+                f"the text encoder does not fit the {self.family.denoiser} ({sentence(error)}): they do not belong "
+                "together; give the pipeline the text encoder that it was trained with"
             ) from error
 
-    def _batch(self, prompts: Sequence[str]) -> tuple[list[_Prompt], Tensor | None]:
+    def _batch(self, prompts: Sequence[str], given: tuple[Any, ...]) -> _Batch:
         numbers, heard = self.numbers(prompts)
-        answer = self._asked(prompts)
+        answer = self._answer(given)
         caught = self._caught(answer)
         found = []
         for index, prompt in enumerate(prompts):
@@ -155,7 +179,7 @@ class OpenRoute:
             kinds = kinds_of(numbers[index], real, own, mask, hearing=self._glm)
             cut = "" if not bool(real.all()) else self._cut(prompt, own[1] - own[0])
             found.append(_arranged(caught[index].float().cpu(), kinds, cut))
-        return found, answer.pooled
+        return _Batch(found, answer.pooled)
 
     def _cut(self, prompt: str, own: int) -> str:
         """What did not fit in, of a prompt that left no padding."""
@@ -163,16 +187,18 @@ class OpenRoute:
         return str(self.tokenizer.decode(ids[own:])) if len(ids) > own else ""
 
     def _asked(self, prompts: Sequence[str]) -> _Answer:
-        answer = ask(self.pipeline, prompts, self.settings)
+        return self._answer(ask(self.pipeline, prompts, self.settings))
+
+    def _answer(self, answer: tuple[Any, ...]) -> _Answer:
         rows, mask = answer[self.way.rows], None if self.way.mask is None else answer[self.way.mask]
-        rows = torch.cat([rows[layer] for layer in self.layers], dim=-1) if self.way.layers else rows
+        rows = torch.cat([rows[layer] for layer in self.layers], dim=-1) if self.way.layers is not None else rows
         whole = self.way.pooled
         pooled = _mean(rows, mask) if whole == "mean" else None if whole is None else answer[whole]
         return _Answer(list(rows), None if mask is None else mask.bool().cpu(), pooled)
 
     def _caught(self, answer: _Answer) -> list[Tensor]:
         """Rows as the readers take them in, prompt by prompt; those of several layers, side by side, as they are."""
-        if self.way.layers:
+        if self.way.layers is not None:
             return list(answer.rows)
         alike = len({tuple(rows.shape) for rows in answer.rows}) == 1
         rows = torch.stack(list(answer.rows)) if alike else torch.cat(list(answer.rows))
@@ -232,6 +258,13 @@ class _Prompt:
     rows: Float[Tensor, "tokens d_text"]
     kinds: Int[Tensor, " tokens"]
     cut: str
+
+
+class _Batch(NamedTuple):
+    """Some prompts that were asked for together."""
+
+    prompts: list[_Prompt]
+    pooled: Float[Tensor, "prompts d_pooled"] | None
 
 
 def _arranged(rows: Tensor, kinds: Tensor, cut: str) -> _Prompt:

@@ -62,6 +62,16 @@ def test_a_prompt_that_is_let_through_is_edited_whole_and_others_stay_bit_for_bi
     torch.testing.assert_close(2 * (half - names_it), after[0] - names_it, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("count", [1, 7, 3000])
+def test_a_list_of_rows_is_answered_as_each_row_by_itself(count):
+    asked, around = problem(), surroundings()
+    gate = solve_gate(asked, around, 0.05, bounds=BOUNDS)
+    listed = torch.cat([asked.sources, asked.kept, rows(3000, 78)])[:count]
+    alone = torch.cat([gate(row[None]) for row in listed])
+    assert bool((alone != listed).any())
+    torch.testing.assert_close(gate(listed), alone)
+
+
 def test_one_style_is_suppressed_in_the_exact_prompt_whichever_it_is_and_the_others_stay(model):
     """By the bare word alone: the rows after it in a prompt about a thing are near none of its own."""
     judge, things = load_judge(), ("tree", "rocket", "guitar", "fish", "house", "cat")

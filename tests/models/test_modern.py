@@ -38,7 +38,7 @@ def folder(model, tmp_path_factory):
 
 def test_the_readers_of_the_row_are_those_that_read_the_prompt_alone(model):
     """Probed by painting: what moves with the prompt and neither with noise nor with time."""
-    found = set(prompt_readers(model.pipeline, **SIZE, **model.route.picture))
+    found = set(prompt_readers(model.pipeline, **SIZE, **model.route.picture, **model.family.plainly))
     readers = {site.name for site in model.sites}
     assert readers <= found
     assert found == readers | {name for name in found if re.fullmatch(model.family.route.beside, name)}
@@ -90,6 +90,16 @@ def test_rows_are_what_the_reader_is_given_when_the_pipeline_paints(model, promp
         distances = torch.cdist(rows, painted, compute_mode="donot_use_mm_for_euclid_dist")
         assert float(distances.min(dim=1).values.max()) < 1e-4 * float(painted.norm(dim=1).max())
         assert distances.argmin(dim=1).unique().numel() >= len(rows) - int((text.kinds[0] == PADDING).sum())
+
+
+def test_a_model_of_fewer_blocks_than_layers_reads_the_last_of_them():
+    """The row of FIBO: with two blocks and four states, as with six (the tests above), each reads what it is painted
+    with."""
+    few = open_model(tiny_modern.modern_pipeline("fibo", blocks=1))
+    encoded = few.encode(["the red apple"])
+    assert set(encoded) == {"text", "text 1", "joined"}
+    for stream, text in encoded.items():
+        torch.testing.assert_close(text.rows[0], painted_rows(few, "the red apple", stream), rtol=1e-5, atol=1e-5)
 
 
 def test_batch_size_and_order_do_not_matter(model):
@@ -180,6 +190,7 @@ COMFY = {
     "lumina2": "diffusion_model.cap_embedder.1",
     "auraflow": "transformer.context_embedder",
     "ernie": "transformer.text_proj",
+    "ideogram4": "diffusion_model.llm_cond_proj",
     "wan": "diffusion_model.text_embedding.0",
 }
 """The layer's name in ComfyUI's own table of LoRA keys."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
-from concept_edit.models.paint import check_options, pairs_of
+import pytest
+from PIL import Image
+
+from concept_edit.models.paint import check_options, paint, pairs_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,20 @@ def test_a_single_prompt_or_seed_is_repeated() -> None:
 def test_impossible_options_are_refused(steps: int | None, guidance: float | None) -> None:
     with pytest.raises(ValueError, match=r"expected a (whole )?number from"):
         check_options(steps, guidance)
+
+
+class Transparent:
+    """A pipeline whose pictures are red, and seen through by half."""
+
+    def __call__(self, prompt: list[str], generator: Any) -> Any:
+        return SimpleNamespace(images=[Image.new("RGBA", (2, 2), (255, 0, 0, 128)) for _ in prompt])
+
+    def set_progress_bar_config(self, **_: Any) -> None:
+        """It has no bar."""
+
+
+def test_what_is_transparent_is_laid_on_white() -> None:
+    pairs = pairs_of(["a", "b"], 0)
+    images = paint(Transparent(), pairs, negative_prompt=None, batch_size=2, progress=None, options={})
+    assert [image.mode for image in images] == ["RGB", "RGB"]
+    assert images[0].getpixel((0, 0)) == (255, 127, 127)

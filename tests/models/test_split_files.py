@@ -106,6 +106,51 @@ def test_float8_is_read_with_its_scale(zimage, tmp_path):
         ce.export_checkpoint(edit, model, tmp_path / "edited.safetensors")
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_float8_is_read_with_a_scale_for_each_row(shape, zimage, tmp_path):
+    shutil.copytree(zimage.parent.parent, tmp_path / "comfy")
+    file, name = tmp_path / "comfy" / "diffusion_models" / "model.safetensors", "model.diffusion_model.cap_embedder.1"
+    state = load_file(file)
+    weight = state[f"{name}.weight"] * torch.logspace(-3, 0, len(state[f"{name}.weight"]))[:, None]
+    scale = weight.abs().amax(dim=1) / 448
+    small = (weight / scale[:, None]).to(torch.float8_e4m3fn)
+    save_file(state | {f"{name}.weight": small, f"{name}.weight_scale": scale.reshape(shape)}, file)
+    read = open_model(file, companion=tmp_path / "comfy" / "bare").weights()["cap_embedder.1.weight"].float()
+    assert float(((read - weight).norm(dim=1) / weight.norm(dim=1)).max()) < 0.05
+    save_file(state | {f"{name}.weight": small, f"{name}.weight_scale": torch.ones(2, 2)}, file)
+    with pytest.raises(ValueError, match=r"cap_embedder\.1\.weight in .* with a scale of shape \(2, 2\).*convert"):
+        open_model(file, companion=tmp_path / "comfy" / "bare")
+
+
+def four_bit(value):
+    return torch.zeros(value.numel() // 2, 1, dtype=torch.uint8) if value.ndim == 2 else value
+
+
+def test_quantised_split_files_are_named(zimage, tmp_path):
+    shutil.copytree(zimage.parent.parent, tmp_path / "comfy")
+    root = tmp_path / "comfy"
+    file, words, bare = zimage.name, root / "text_encoders" / "words.safetensors", root / "bare"
+    plain = load_file(words)
+    save_file({name: four_bit(value) for name, value in plain.items()}, words)
+    told = r"words\.safetensors \(.*weight, stored as torch\.uint8\); put its own \(Qwen3Model\) there, in bfloat16"
+    with pytest.raises(ValueError, match=told):
+        open_model(root / "diffusion_models" / file, companion=bare)
+    save_file({name: value.to(torch.int8) for name, value in plain.items()}, words)
+    with pytest.raises(ValueError, match=r"in .*words\.safetensors is stored as torch\.int8; convert the file to"):
+        open_model(root / "diffusion_models" / file, companion=bare)
+    save_file(plain, words)
+    state = load_file(zimage)
+    save_file(
+        {n: v.to(torch.int8) if "cap_embedder" in n else v for n, v in state.items()}, root / "packed.safetensors"
+    )
+    (root / "packed.safetensors").rename(root / "diffusion_models" / "packed.safetensors")
+    with pytest.raises(ValueError, match=r"packed\.safetensors is stored as torch\.int8; convert the file to"):
+        open_model(root / "diffusion_models" / "packed.safetensors", companion=bare)
+    shutil.rmtree(root / "text_encoders")
+    with pytest.raises(ValueError, match=r"has no partner: put its text encoder \(Qwen3Model\) into .*text_encoders"):
+        open_model(root / "diffusion_models" / file, companion=bare)
+
+
 def test_what_is_missing_or_foreign_is_named(zimage, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(

@@ -5,7 +5,6 @@ The encoder keeps the precision of its file also on the CPU: in float32 it would
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,10 @@ from concept_edit.models.placement import Placement
 from concept_edit.models.quiet import quiet
 from concept_edit.models.route import OpenRoute
 
-_UNUSED = ("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer")
+_UNUSED = (
+    *("vae", "scheduler", "image_encoder", "feature_extractor", "text_processor", "pe", "pe_tokenizer"),
+    *("unconditional_transformer", "prompt_enhancer_head"),
+)
 
 
 def open_asked(
@@ -33,7 +35,11 @@ def open_asked(
     refuse_two(family.pipeline, family, _listed(folder, f"{family.denoiser}_2"))
     weights = part(folder / family.denoiser)
     names = list(readers_of(family, weights.where))
-    dtype = place.dtype or (weights.dtype(names[0]) if names else torch.float32)
+    weights.refuse_packed(name for name in weights.where if name in names or _on_the_way(family, name))
+    for spec in family.towers:
+        encoder = part(folder / spec.encoder)
+        encoder.refuse_packed(encoder.where)
+    dtype = place.kept(weights.dtype(names[0]) if names else torch.float32)
     matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
     shell = _pipeline(folder, family, place, dtype, {family.denoiser: None, **absent(family)})
     setattr(shell, family.denoiser, SimpleNamespace(dtype=dtype))  # which some pipelines ask for while they encode
@@ -108,6 +114,12 @@ def _pipeline(folder: Path, family: Family, place: Placement, dtype: torch.dtype
     return pipeline.to(place.device)
 
 
+def _on_the_way(family: Family, name: str) -> bool:
+    """Whether a tensor of the denoiser belongs to a module that rows pass on their way to a reader, or to that."""
+    assert family.route is not None
+    return name.startswith(tuple(f"{module}." for module in family.route.modules))
+
+
 def first_modules(
     family: Family, config: Mapping[str, Any], weights: Weights, place: Placement, dtype: torch.dtype
 ) -> torch.nn.Module:
@@ -120,15 +132,13 @@ def first_modules(
     from accelerate import init_empty_weights
     from accelerate.utils import set_module_tensor_to_device
 
-    assert family.route is not None
     with init_empty_weights():
         denoiser = getattr(diffusers, family.denoiser_class).from_config(dict(config))
-    inside = re.compile("|".join(rf"{re.escape(module)}\..+" for module in family.route.modules))
     readers = readers_of(family, weights.where)
     needed = [
         n
         for n, _ in denoiser.named_parameters()
-        if inside.fullmatch(n) and n.removesuffix(".bias") + ".weight" not in readers and n not in readers
+        if _on_the_way(family, n) and n.removesuffix(".bias") + ".weight" not in readers and n not in readers
     ]
     for name, value in weights.read(needed).items():
         if value.shape != denoiser.get_parameter(name).shape:

@@ -41,6 +41,7 @@ def open_folder(folder: Path, place: Placement, *, name: str) -> OpenedModel:
         return open_asked(folder, family, config, place, name=name, defaults=generation_in(folder))
     weights = part(denoiser_folder)
     names = list(readers_of(family, weights.where))
+    weights.refuse_packed(names)
     stored = weights.dtype(names[0]) if names else torch.float32
     dtype = place.precision(stored)
     matrices = Matrices(weights, {key: key for key in names}, place.device, dtype)
@@ -106,6 +107,7 @@ def tower_in(folder: Path, spec: Tower, place: Placement, dtype: torch.dtype) ->
     """One text encoder with its tokenizer, from a diffusers folder."""
     where = folder / spec.encoder
     weights, tokenizer = part(where), tokenizer_in(folder, spec)
+    weights.refuse_packed(weights.where)
     config, stored = encoder_config(where, spec), StoredText(weights, form="t5" if spec.kind == "t5" else "hf")
     refuse_tokenizer(folder / spec.tokenizer, spec, tokenizer, config)
     try:

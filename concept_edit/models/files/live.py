@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from concept_edit.models.encode import OpenTower
-from concept_edit.models.families import Family, family_of
+from concept_edit.models.families import Family, Tower, family_of
 from concept_edit.models.files.asked import refuse_two
 from concept_edit.models.files.folder import channels_of, layers_of
 from concept_edit.models.opened import OpenedModel
@@ -35,8 +35,8 @@ def open_live(pipeline: Any, *, name: str = "", defaults: Mapping[str, Any] | No
     refuse_two(kind, family, getattr(pipeline, f"{family.denoiser}_2", None))
     config = getattr(denoiser, "config", {})
     about: dict[str, Any] = {"layers": layers_of(config), "channels": channels_of(config)}
-    route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
     towers = _towers(pipeline, family)
+    route = None if family.route is None else OpenRoute(family, pipeline, getattr(pipeline, family.denoiser))
     known = name or _name(pipeline, kind)
     return OpenedModel(known, family, towers, pipeline=pipeline, defaults=defaults, route=route, **about)
 
@@ -50,6 +50,7 @@ def _towers(pipeline: Any, family: Family) -> list[OpenTower]:
     for spec in family.towers:
         encoder, tokenizer = getattr(pipeline, spec.encoder, None), getattr(pipeline, spec.tokenizer, None)
         if encoder is not None and tokenizer is not None:
+            _refuse_foreign(spec, encoder, family)
             towers.append(OpenTower(spec, encoder, tokenizer))
         elif not spec.optional:
             missing = spec.encoder if encoder is None else spec.tokenizer
@@ -57,3 +58,15 @@ def _towers(pipeline: Any, family: Family) -> list[OpenTower]:
                 f"This {type(pipeline).__name__} has no {missing}; {family.title} needs it to read prompts."
             )
     return towers
+
+
+_OWN = {"clip": "projection_dim", "clip_projection": "projection_dim", "t5": "d_model"}
+"""What the configuration of such an encoder has, and those of language models have not."""
+
+
+def _refuse_foreign(spec: Tower, encoder: Any, family: Family) -> None:
+    if spec.kind in _OWN and not hasattr(encoder.config, _OWN[spec.kind]):
+        raise ValueError(
+            f"The {spec.encoder} of this {family.title} is a {type(encoder).__name__}, where "
+            f"{'T5' if spec.kind == 't5' else 'CLIP'} was expected; give it the text encoder that it was trained with."
+        )

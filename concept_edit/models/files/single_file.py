@@ -57,6 +57,7 @@ def open_single_file(path: Path, place: Placement, *, companion: Path | None = N
     layout = layout_of(weights)
     file = _File(path, weights, layout, FAMILIES[layout.family], prefix_of(weights.where), companion, place)
     stored = text_side(file.family, layout.naming, weights)
+    weights.refuse_packed(stored.values())
     dtype = place.precision(weights.dtype(next(iter(stored.values()))) if stored else torch.float32)
     matrices = Matrices(weights, stored, place.device, dtype)
     towers = _towers(file, dtype)
@@ -90,6 +91,7 @@ def _tower(file: _File, spec: Tower, dtype: torch.dtype) -> OpenTower | None:
     prefix = find_tower(file.layout.towers[spec.encoder], file.weights.where)
     if prefix is None:
         return _borrowed(file, spec, dtype)
+    file.weights.refuse_packed(name for name in file.weights.where if name.startswith(prefix))
     tokenizer = _tokenizer(file, spec)
     try:
         resting = _built(file, spec, prefix, tokenizer, dtype)

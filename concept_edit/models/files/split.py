@@ -22,7 +22,7 @@ from concept_edit.models.files.asked import absent, first_modules
 from concept_edit.models.files.hub import cached
 from concept_edit.models.files.names import UNET_PREFIX
 from concept_edit.models.files.plain_json import read_json
-from concept_edit.models.files.weights_files import Weights, one_file
+from concept_edit.models.files.weights_files import FLOAT8, GGUF, SCALES, Weights, one_file
 from concept_edit.models.fingerprint import HEARS_NO_TEXT, core_name
 from concept_edit.models.matrices import Matrices
 from concept_edit.models.opened import OpenedModel, Origin
@@ -77,8 +77,6 @@ SPLITS = (
 )
 _TWINS = {"shared.weight": "encoder.embed_tokens.weight", "encoder.embed_tokens.weight": "shared.weight"}
 """T5's two names for its embedding; files keep one."""
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-_SCALES = (".scale_weight", ".weight_scale")
 
 
 @dataclass(frozen=True)
@@ -104,18 +102,28 @@ class Renamed(Weights):
 
     def dtype(self, name: str) -> torch.dtype:
         stored = one_file(self.place).dtype(self.names[name])
-        return torch.bfloat16 if stored in _FLOAT8 else stored
+        return torch.bfloat16 if stored in FLOAT8 else stored
 
     def shape(self, name: str) -> tuple[int, ...]:
         return one_file(self.place).shape(self.names[name])
 
 
 def _plain(value: Tensor, scale: Tensor | None, what: str) -> Tensor:
-    if value.dtype in _FLOAT8:
-        return (value.float() * (1.0 if scale is None else scale.float())).to(torch.bfloat16)
+    if value.dtype in FLOAT8:
+        return (value.float() * (1.0 if scale is None else _by_row(scale.float(), value, what))).to(torch.bfloat16)
     if not value.is_floating_point():
         raise ValueError(f"{what} is stored as {value.dtype}; convert the file to bfloat16 or float8 and open that.")
     return value
+
+
+def _by_row(scale: Tensor, value: Tensor, what: str) -> Tensor:
+    """A scale of the whole matrix, or of each of its rows."""
+    if scale.numel() not in (1, len(value)):
+        raise ValueError(
+            f"{what} is float8 with a scale of shape {tuple(scale.shape)}, where one number or one a row is read; "
+            "convert the file to bfloat16 and open that."
+        )
+    return scale.reshape(-1, *(1,) * (value.ndim - 1))
 
 
 def split_rows(names: Collection[str]) -> list[Split]:
@@ -175,7 +183,7 @@ def _renamed(path: Path, row: Split) -> Renamed:
             if bare.startswith(theirs):
                 known = _fused(ours + bare.removeprefix(theirs))
                 names[known] = name
-                for scale in (name.removesuffix(".weight") + ending for ending in _SCALES):
+                for scale in (name.removesuffix(".weight") + ending for ending in SCALES):
                     if scale in there:
                         scales[known] = scale
     return Renamed(path, dict.fromkeys(names, path), names, scales)
@@ -231,13 +239,15 @@ def _encoder(path: Path, folder: Path, name: str, dtype: torch.dtype) -> Any:
         wrong = [k for k, v in wanted.items() if not lacking and weights.shape(known[core_name(k)]) != tuple(v.shape)]
         if not lacking and not wrong:
             return _filled(encoder, wanted, weights, known, dtype)
-        misfits.append(f"{file.name} ({(lacking or wrong)[0]})")
+        packed = f", stored as {weights.dtype(known[core_name(wrong[0])])}" if wrong else ""
+        misfits.append(f"{file.name} ({(lacking or wrong)[0]}{packed})")
     if misfits:
-        raise ValueError(f"the text encoders in {place} are of another model than {path.name}: {', '.join(misfits)}")
-    gguf = (
-        " GGUF files are not read: convert one to safetensors." if place.is_dir() and any(place.glob("*.gguf")) else ""
-    )
-    raise ValueError(f"{path} has no partner: put its text encoder ({kind}) into {place}.{gguf}")
+        raise ValueError(
+            f"the text encoders in {place} are of another model than {path.name}: {', '.join(misfits)}; "
+            f"put its own ({kind}) there, in bfloat16 or float8."
+        )
+    gguf = "; GGUF files are not read" if place.is_dir() and any(place.glob(f"*{GGUF}")) else ""
+    raise ValueError(f"{path} has no partner: put its text encoder ({kind}) into {place}, as safetensors{gguf}.")
 
 
 def _filled(
@@ -251,7 +261,7 @@ def _filled(
             set_module_tensor_to_device(encoder, name, "cpu", torch.zeros(value.shape, dtype=dtype))
             continue
         stored = known[core_name(name)]
-        scale = [s for ending in _SCALES if (s := stored.removesuffix(".weight") + ending) in weights.where]
+        scale = [s for ending in SCALES if (s := stored.removesuffix(".weight") + ending) in weights.where]
         found = weights.read([stored, *scale])
         plain = _plain(found[stored], found[scale[0]] if scale else None, f"{stored} in {weights.place}")
         set_module_tensor_to_device(encoder, name, "cpu", plain.to(dtype))

@@ -7,7 +7,7 @@ whatever the size of the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,10 +27,18 @@ _DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
 PICKLED = (".ckpt", ".bin", ".pt", ".pth")
+GGUF = ".gguf"
 HOW_TO_CONVERT = (
     "convert it on a machine you can spare, e.g. `from safetensors.torch import save_file; "
     "save_file(torch.load(path, weights_only=True), 'model.safetensors')`, and open the .safetensors file"
 )
+
+
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+SCALES = (".scale_weight", ".weight_scale")
+"""What stands in place of `.weight` in the name of the number that float8 weights are multiplied by."""
+_PACKED = (torch.int8, torch.uint8)
+_FETCH = "fetch the model in float16 or bfloat16 and open that"
 
 
 @contextmanager
@@ -40,6 +48,8 @@ def opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is a pickled file, which can run code when read: refused; {HOW_TO_CONVERT}.")
     if not path.is_file():
         raise ValueError(f"{path} is not a file.")
+    if path.suffix == GGUF:
+        raise ValueError(f"{path} is a GGUF file, which is not read here: {_FETCH}, as safetensors.")
     with bounded(path) as file:
         yield file
 
@@ -72,6 +82,20 @@ class Weights:
         """The shape of a tensor."""
         return self._about(name)[1]
 
+    def refuse_packed(self, names: Iterable[str]) -> None:
+        """Refuse weights that are several numbers in one, or float8 with a scale of its own.
+
+        Raises:
+            ValueError: the first of `names` that is, and what to open instead.
+        """
+        for name in names:
+            scaled = [s for ending in SCALES if (s := name.removesuffix(".weight") + ending) in self.where]
+            kind = self.dtype(name)
+            if kind in _PACKED or (kind in FLOAT8 and scaled):
+                with_scale = f" with a scale ({scaled[0]})" if scaled else ""
+                told = str(kind).removeprefix("torch.")
+                raise ValueError(f"{name} in {self.place} is quantised: it is stored as {told}{with_scale}; {_FETCH}.")
+
     @cached_property
     def _tables(self) -> dict[Path, tuple[dict[str, Any], int]]:
         """Of each file the header, and where its data begin. `opened` has found them whole."""
@@ -87,7 +111,7 @@ class Weights:
         table, start = self._tables[self.where[name]]
         about = table[name]
         if about["dtype"] not in _DTYPES:
-            raise ValueError(f"{name} in {self.place} is stored as {about['dtype']}, which is not read here.")
+            raise ValueError(f"{name} in {self.place} is stored as {about['dtype']}, which is not read here; {_FETCH}.")
         return _DTYPES[about["dtype"]], tuple(about["shape"]), start + about["data_offsets"][0]
 
     def _tensor(self, file: RawIOBase, name: str) -> Tensor:
@@ -121,6 +145,8 @@ def part(folder: Path) -> Weights:
             raise ValueError(
                 f"{pickled[0]} is a pickled file, which can run code when read: refused; {HOW_TO_CONVERT}."
             )
+        if any(folder.glob(f"*{GGUF}")):
+            raise ValueError(f"{folder} holds a GGUF file, which is not read here: {_FETCH}, as safetensors.")
         raise ValueError(f"{folder} holds no .safetensors weights; is the model folder complete?")
     chosen = _of_one_variant(files)
     where: dict[str, Path] = {}
