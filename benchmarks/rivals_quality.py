@@ -129,8 +129,9 @@ Applied = Callable[[Model, Asked], AbstractContextManager[Any]]
 """A method at one setting: solves what is asked and puts it into the model for a `with` block."""
 
 
-def _recipe(asked: Asked, guide: str = "", more: Sequence[str] = (), **settings: Any) -> Recipe:
-    wordings = (*(WORDINGS if asked.kind == "concept" else PHRASES), *more)
+def _recipe(asked: Asked, guide: str = "", more: Sequence[str] = (), typed: bool = False, **settings: Any) -> Recipe:
+    """`typed`: nothing but the words themselves, so that a method has the wordings it takes by itself."""
+    wordings = () if typed else (*(WORDINGS if asked.kind == "concept" else PHRASES), *more)
     edits = tuple(Erase(name, guide=guide, wordings=wordings) for name in asked.gone)
     return Recipe(edits=edits, preserve=asked.kept, **settings)
 
@@ -232,10 +233,11 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
                 found.setdefault("guarded", {})[name] = partial(
                     by_recipe, method="guarded", guide=guide, erased_to=left, more=words
                 )
+        for typed in (True, False):
             for alarm in (0.001, 0.01):
-                name = f"guide {guide!r}, caption alarm {alarm:g}{', expanded' if words else ''}"
+                name = f"guide {guide!r}, caption alarm {alarm:g}, {'one word typed' if typed else 'wordings given'}"
                 found.setdefault("gated", {})[name] = partial(
-                    by_recipe, method="gated", guide=guide, caption_alarm=alarm, more=words
+                    by_recipe, method="gated", guide=guide, caption_alarm=alarm, more=() if typed else more, typed=typed
                 )
     return found
 
@@ -245,6 +247,8 @@ class Work:
     """Paints a method at a setting and has it judged; what is done is not done again."""
 
     out: Path
+    chosen: dict[str, dict[str, str]]
+    """Kind -> method -> setting, of an earlier run."""
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -333,10 +337,10 @@ class Figures:
 
 
 def choose(work: Work, kind: str) -> dict[str, tuple[str, float]]:
-    """Method -> its best setting and H there; ties go to the first."""
+    """Method -> its best setting and H there; ties go to the first. Methods that an earlier run chose for are left."""
     ((_, asked),) = CHOICE[kind].items()
     before = work(f"{kind}-choice-original", asked, True, None)["rows"]
-    best: dict[str, tuple[str, float]] = {}
+    best: dict[str, tuple[str, float]] = {m: (setting, 1.0) for m, setting in work.chosen.get(kind, {}).items()}
     for method, settings in candidates(kind).items():
         for number, (setting, applied) in enumerate(settings.items()):
             if best.get(method, ("", 0.0))[1] > 1 - 1e-9:
@@ -387,8 +391,9 @@ def main() -> None:
     parser.add_argument("verb", choices=("choose", "measure", "table"))
     parser.add_argument("--out", type=Path, default=Path("out/rivals"))
     parser.add_argument("--kind", choices=("concept", "style"), nargs="+", default=["concept", "style"])
+    parser.add_argument("--chosen", type=Path, help="JSON, kind -> method -> setting: chosen by an earlier run")
     args = parser.parse_args()
-    work = Work(args.out)
+    work = Work(args.out, json.loads(args.chosen.read_text()) if args.chosen else {})
     if args.verb == "table":
         from rivals_page import page
 

@@ -49,6 +49,10 @@ Method = Literal["uce", "guarded", "gated"]
 Tokens = Literal["last", "aligned", "subject"]
 
 
+MOST_WORDED = 100
+"""Concepts up to which a gate is given wordings that nobody named; more would not fit a gate, which holds every row."""
+
+
 def _rule_of(method: Any) -> Tokens:
     """The token rule where none is named: what is held still, or opens a gate, is all that speaks for a concept."""
     return "last" if method == "uce" else "subject"
@@ -140,6 +144,13 @@ class Recipe(BaseModel):
     def guide_of(self, edit: Erase | Moderate) -> str:
         """The guide an edit is solved with: its own, or 'auto' where an `Erase` names none and the method chooses."""
         return AUTO if self.method != "uce" and isinstance(edit, Erase) and not edit.guide else edit.guide
+
+    def wordings_of(self, edit: AnyEdit) -> tuple[str, ...]:
+        """The wordings an edit is solved with: its own, or the sets "object" and "art" where an `Erase` or a `Moderate`
+        names none under method `gated`, which knows what is asked by rows it has met. `("{}",)`: the concept alone."""
+        if self.method == "gated" and isinstance(edit, Erase | Moderate) and not edit.wordings:
+            return tuple(WORDINGS) if len(self.edits) <= MOST_WORDED else ()
+        return edit.wordings
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -52,8 +52,10 @@ def _gates(statistics: Statistics) -> Answer:
 def _gate(statistics: Statistics, name: str) -> Gate:
     """A stream's gate."""
     recipe, (problem, around) = statistics.recipe, _placed(statistics, name)
-    bounds, alarm = Bounds.of(recipe), recipe.caption_alarm
-    return solve_gate(problem, around, recipe.false_alarm, caption_alarm=alarm, bounds=bounds)
+    return solve_gate(
+        problem, around, recipe.false_alarm,
+        caption_alarm=recipe.caption_alarm, bounds=Bounds.of(recipe), prompts=statistics.streams[name].kept.owner,
+    )  # fmt: skip
 
 
 def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:

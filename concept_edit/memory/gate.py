@@ -2,14 +2,18 @@
 
     h ← h + ρ (t_i − c_i)        ρ = sigmoid((cos_i − β_i) / width), or 0 below a thousandth
 
-cos_i is the cosine of h − μ and c_i − μ, and i the erased row for which cos_i − β_i is greatest. One matrix can hold
-about d_text rows; a gate holds any number, since rows far from each other share nothing. It acts on the text embedding
-while the model is served: it is not a change of weights, cannot be a LoRA or a checkpoint, and whoever holds the
-pipeline can take it off.
+cos_i is the cosine of h − μ and c_i − μ, and i the erased row for which cos_i − β_i is greatest. It is measured where
+what all captions share is pressed down: rows are multiplied by (K0/a + I)^(−1/2), a ten times the mean eigenvalue of
+K0, so that a few directions in which all prompts lie near each other no longer make unlike things alike. One matrix
+can hold about d_text rows; a gate holds any number, since rows far from each other share nothing. It acts on the text
+embedding while the model is served: it is not a change of weights, cannot be a LoRA or a checkpoint, and whoever holds
+the pipeline can take it off.
 
 Wordings that nobody gave are not near any row. Where a guarded solve of the same rows stays short of noise, its map A
 tells them: ‖A h‖ is small for all that should stay, and near a whole way for a concept in whatever words. A row past a
-second threshold goes that whole way in A h's direction; below it nothing moves, which no matrix can promise.
+second threshold goes that whole way in A h's direction; below it nothing moves, which no matrix can promise. What A was
+made to leave alone says nothing of things nobody named, so that threshold is set by kept prompts on which A was not
+made: maps are solved without a quarter of them in turn, and looked at on that quarter.
 
 In a causal encoder the rows after a concept carry it too, mixed with all that was said before: those of "a cat in the
 style of X" are not near those of "in the style of X". So a prompt of which any row is moved is edited whole, as the
@@ -20,13 +24,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from concept_edit.memory.guard import Bounds, Surroundings, solve_guarded
+from concept_edit.memory.guard import Bounds, Guarded, Surroundings, solve_guarded
 from concept_edit.memory.solve import Factors, Problem, empty_factors
 
 WIDTH = 0.02
@@ -39,6 +44,12 @@ _MARGIN, _FAR, _CLOSED = 0.03, 0.14, 0.93
 """A row opens this far above kept and ordinary rows in its neighbourhood, but at the latest so near to itself; and so
 far above rows of the empty prompt that the gate is shut to them. A row too near to those for both stays shut."""
 _NEVER = 2.0
+_PRESS = 10.0
+"""Eigenvalues of K0 as great as this many times their mean are pressed down to half."""
+_PRESSED, _UNPRESSED = 64, 0.02
+"""At most so many directions are pressed, and none by less than this share."""
+_FOLDS = 4
+"""Maps that are solved to set the second threshold, each without so great a part of what is kept."""
 _SHUT = 1e-3
 """Opened less than this, the gate is shut: the row stays as it is, bit for bit."""
 _BLOCK = 2048
@@ -48,7 +59,7 @@ class Gate(NamedTuple):
     """One stream's gate, float32."""
 
     sources: Float[Tensor, "rows d_text"]
-    """c − μ at length 1."""
+    """c − μ, pressed, at length 1."""
     ways: Float[Tensor, "rows d_text"]
     """t − c."""
     thresholds: Float[Tensor, " rows"]
@@ -60,16 +71,19 @@ class Gate(NamedTuple):
     right: Float[Tensor, "rank d_text"]
     reach: Float[Tensor, " 2"]
     """The length of a way, and the share of it that is the second threshold."""
+    pressed: Float[Tensor, "d_text pressed"]
+    """P: rows are compared as (I − P Pᵀ)(h − μ)."""
 
     @classmethod
     def read(cls, parts: Mapping[str, Tensor]) -> Gate:
-        """From its parts by name; files from before there was a second threshold have none.
+        """From its parts by name; files from before there was a second threshold, or rows were pressed, have neither.
 
         Raises:
             KeyError: a part that is missing.
         """
         (left, right), reach = _none(len(parts["mean"]))
-        whole = {"left": left, "right": right, "reach": reach, **parts}
+        plain = torch.zeros(len(parts["mean"]), 0)
+        whole = {"left": left, "right": right, "reach": reach, "pressed": plain, **parts}
         return cls(**{name: whole[name] for name in cls._fields})
 
     def __call__(self, rows: Float[Tensor, "*batch d_text"], strength: float = 1.0) -> Float[Tensor, "*batch d_text"]:
@@ -89,7 +103,7 @@ class Gate(NamedTuple):
         return Gate(*(part.to(device) for part in self))
 
     def _moved(self, rows: Tensor, strength: float) -> Tensor:
-        over, which = (_unit(rows - self.mean) @ self.sources.T - self.thresholds).max(dim=-1)
+        over, which = (_unit(_press(rows - self.mean, self.pressed)) @ self.sources.T - self.thresholds).max(dim=-1)
         opened = _opened(over / WIDTH)[..., None]
         moves = opened * self.ways[which]
         if self.right.shape[0]:
@@ -121,27 +135,51 @@ def solve_gate(
     *,
     caption_alarm: float = 0.0,
     bounds: Bounds | None = None,
+    prompts: Int[Tensor, " keeps"] | None = None,
 ) -> Gate:
     """The gate of a problem's pairs.
 
     The common β is the (1 − false_alarm) quantile of the kept rows' nearest cosines, held between 0.8 and 0.9; a row
     with kept or ordinary rows (the empty prompt's too) beyond that near it opens above them only. With `bounds`, those
-    of a guarded solve, other wordings are told by its map: past all but the share `false_alarm` of kept rows and all
-    but the share `caption_alarm` of ordinary ones.
+    of a guarded solve, other wordings are told by its map: past all but the share `false_alarm` of kept prompts, looked
+    at by maps that were made without them, and all but the share `caption_alarm` of ordinary rows. The two thresholds
+    then have half of `false_alarm` each. `prompts` says which kept prompt each kept row is of; None: each its own.
 
     Raises:
         ValueError: pairs held as sums.
     """
     if problem.moment is not None or problem.cross is not None:
         raise ValueError("a gate holds its rows one by one, and these are too many; give fewer wordings")
-    mean = around.mean.float()
-    sources = _unit(problem.sources.float() - mean)
+    mean, pressed = around.mean.float(), _directions(around)
+    sources = _unit(_press(problem.sources.float() - mean, pressed))
     ways = (problem.goals - problem.sources).float()
-    thresholds = _thresholds(problem, around, sources, false_alarm)
+    alarm = false_alarm if bounds is None else false_alarm / 2
+    thresholds = _thresholds(problem, around, sources, pressed, alarm)
     map_, reach = _none(problem.width)
     if bounds is not None and len(sources):
-        map_, reach = _second(problem, around, bounds, false_alarm, caption_alarm)
-    return Gate(sources, ways, thresholds, mean, *map_, reach)
+        own = torch.arange(len(problem.kept)) if prompts is None else prompts
+        map_, reach = _second(problem, around, bounds, own, alarm, caption_alarm)
+    return Gate(sources, ways, thresholds, mean, *map_, reach, pressed)
+
+
+def _directions(around: Surroundings) -> Float[Tensor, "d_text pressed"]:
+    """P of the eigenvectors of K0 with the greatest eigenvalues, so that I − P Pᵀ = (K0/a + I)^(−1/2) on them."""
+    width, moment = len(around.mean), around.moment
+    if around.floor is None:
+        values, vectors = torch.linalg.eigh(moment)
+        average = moment.trace() / width
+    else:
+        values, within = torch.linalg.eigh(moment @ moment.T)
+        vectors = moment.T @ within / values.clamp(min=torch.finfo(values.dtype).tiny).sqrt()
+        average = values.sum() / width + around.floor
+    shares = 1 - (1 + values.clamp(min=0) / (_PRESS * average)).rsqrt()
+    most = shares.sort(descending=True).indices[:_PRESSED]
+    chosen = most[shares[most] > _UNPRESSED]
+    return (vectors[:, chosen] * shares[chosen].sqrt()).float()
+
+
+def _press(rows: Tensor, pressed: Tensor) -> Tensor:
+    return rows - (rows @ pressed) @ pressed.T
 
 
 def _none(width: int) -> tuple[Factors, Tensor]:
@@ -149,36 +187,56 @@ def _none(width: int) -> tuple[Factors, Tensor]:
     return empty_factors(width), torch.tensor([1.0, _NEVER])
 
 
-def _thresholds(problem: Problem, around: Surroundings, sources: Tensor, false_alarm: float) -> Tensor:
+def _thresholds(problem: Problem, around: Surroundings, sources: Tensor, pressed: Tensor, false_alarm: float) -> Tensor:
     """β of each row."""
-    mean = around.mean.float()
-    kept = nearest(problem.kept.float(), sources, mean)
+
+    def near(rows: Tensor) -> Nearest:
+        return nearest(rows.float(), sources, around.mean.float(), pressed)
+
+    kept = near(problem.kept)
     common = _LOWEST
     if len(problem.kept) and len(sources):
         common = float(kept.per_row.quantile(1 - false_alarm).clamp(_LOWEST, _HIGHEST))
-    others = nearest(around.ordinary.float(), sources, mean)
-    beside = torch.maximum(kept.per_source, others.per_source) + _MARGIN
-    null = nearest(around.fixed.float(), sources, mean).per_source + _FAR
+    beside = torch.maximum(kept.per_source, near(around.ordinary).per_source) + _MARGIN
+    null = near(around.fixed).per_source + _FAR
     thresholds = torch.maximum(beside.clamp(common, max(common, _CLOSED)), null)
     return torch.where(null > _CLOSED, _NEVER, thresholds)
 
 
 def _second(
-    problem: Problem, around: Surroundings, bounds: Bounds, false_alarm: float, caption_alarm: float
+    problem: Problem, around: Surroundings, bounds: Bounds, prompts: Tensor, false_alarm: float, caption_alarm: float
 ) -> tuple[Factors, Tensor]:
     """The guarded map, float32, with the length of a way and the second threshold; none where it foretells noise."""
     found = solve_guarded(problem, around, bounds, merge=False)
     if found.noise:
         return _none(problem.width)
-    factors = found.factors.float()
     way = (problem.goals - problem.sources).float().norm(dim=1).median()
-
-    def shares(rows: Tensor) -> Tensor:
-        return ((rows.float() @ factors.right.T) @ factors.left.T).norm(dim=1) / way
-
-    kept, ordinary = shares(problem.kept), shares(around.ordinary)
+    kept = _unnamed(problem, around, bounds, prompts, way)
+    ordinary = _shares(found, around.ordinary, way)
     second = max(_quantile(kept, 1 - false_alarm), _quantile(ordinary, 1 - caption_alarm))
-    return factors, torch.tensor([float(way), second])
+    return found.factors.float(), torch.tensor([float(way), second])
+
+
+def _unnamed(
+    problem: Problem, around: Surroundings, bounds: Bounds, prompts: Tensor, way: Tensor
+) -> Float[Tensor, " prompts"]:
+    """How far each kept prompt's row of the greatest move would go, had nobody named the prompt; in shares of a way."""
+    named, own = prompts.unique(return_inverse=True)
+    moved = torch.zeros(len(named))
+    for fold in range(_FOLDS if len(named) > 1 else 0):
+        out = own % _FOLDS == fold
+        if not bool(out.any()):
+            continue
+        others = replace(problem, kept=problem.kept[~out], kept_weights=problem.kept_weights[~out])
+        found = solve_guarded(others, around, bounds, merge=False)
+        moved.scatter_reduce_(0, own[out], _shares(found, problem.kept[out], way), "amax")
+    return moved
+
+
+def _shares(found: Guarded, rows: Tensor, way: Tensor) -> Tensor:
+    """‖A h‖ of each row, in ways."""
+    factors = found.factors.float()
+    return ((rows.float() @ factors.right.T) @ factors.left.T).norm(dim=1) / way
 
 
 def _quantile(values: Tensor, share: float) -> float:
@@ -193,12 +251,13 @@ class Nearest(NamedTuple):
     per_source: Float[Tensor, " sources"]
 
 
-def nearest(rows: Tensor, sources: Tensor, mean: Tensor) -> Nearest:
-    """The greatest cosine of each row with any source, and of each source with any row; −1 where there is none."""
+def nearest(rows: Tensor, sources: Tensor, mean: Tensor, pressed: Tensor) -> Nearest:
+    """The greatest cosine of each row, pressed, with any source, and of each source with any row; −1 where there is
+    none."""
     per_source = torch.full((len(sources),), -1.0)
     per_row = [per_source[:0]]
     for block in rows.split(_BLOCK) if len(sources) else ():
-        cosines = _unit(block - mean) @ sources.T
+        cosines = _unit(_press(block - mean, pressed)) @ sources.T
         per_source = torch.maximum(per_source, cosines.max(dim=0).values if len(block) else per_source)
         per_row.append(cosines.max(dim=1).values)
     return Nearest(torch.cat(per_row), per_source)

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from concept_edit.asked.items import AnyEdit
+from concept_edit.asked.wordings import templates_of
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import goal_moment, row_moment
 from concept_edit.models.contract import Encoded, Model, Site
@@ -161,8 +162,7 @@ def _jobs(recipe: Recipe) -> list[_Job]:
     """Under `subject` a concept's rows share its weight; elsewhere each row has it whole, as published."""
     jobs: list[_Job] = []
     for owner, edit in enumerate(recipe.edits):
-        prompts = edit.prompts()
-        weight = edit.weight / len(prompts) if recipe.tokens == "subject" else edit.weight
+        weight = edit.weight / len(_templates(recipe, edit)) if recipe.tokens == "subject" else edit.weight
         if isinstance(edit, Debias):
             jobs.extend(_balanced(recipe, edit, owner, weight))
         elif isinstance(edit, Steer):
@@ -175,7 +175,7 @@ def _jobs(recipe: Recipe) -> list[_Job]:
 def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with its goal: the guide itself, as published; under `subject` the same wording with
     the guide in the concept's place, and where the guide is automatic the same wording of what is kept."""
-    guide, templates = recipe.guide_of(edit), _templates(edit)
+    guide, templates = recipe.guide_of(edit), _templates(recipe, edit)
     kept = [prompt for prompt in recipe.preserve if prompt]
     safe = tuple(kept[:: -(-len(kept) // _CENTROID)] if len(kept) >= _FEW else NEUTRAL)
     for prompt, given in templates.items():
@@ -190,10 +190,10 @@ def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) ->
             yield _Job(owner, prompt, guide, weight, recipe.tokens)
 
 
-def _templates(edit: AnyEdit) -> dict[str, str]:
+def _templates(recipe: Recipe, edit: AnyEdit) -> dict[str, str]:
     """Prompt -> the template it was made from, each prompt once."""
     found = dict[str, str]()
-    for template in edit.templates():
+    for template in templates_of(recipe.wordings_of(edit)):
         found.setdefault(template.replace("{}", edit.concept).strip(), template)
     return found
 
@@ -207,7 +207,7 @@ def _before(template: str) -> str:
 def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with how far it goes towards each attribute; under `subject`, where wordings have aims
     of their own, what they say before the concept stays."""
-    for prompt, template in _templates(edit).items():
+    for prompt, template in _templates(recipe, edit).items():
         aims = tuple(zip(edit.towards(prompt), edit.aims_of(template).values(), strict=True))
         said = _before(template) if edit.worded and recipe.tokens == "subject" else ""
         yield _Job(owner, prompt, None, weight, recipe.tokens, aims, before=said)
@@ -217,7 +217,7 @@ def _steered(recipe: Recipe, edit: Steer, owner: int, weight: float) -> Iterator
     """Every wording of a concept, led along its two ends, c + (towards − away), or along their mean difference over
     the concept and its contrasts. A lower end that is the concept itself falls out: c is what the goal begins with."""
     share = 1 / (1 + len(edit.contrasts))
-    for prompt, template in _templates(edit).items():
+    for prompt, template in _templates(recipe, edit).items():
         pairs = [edit.ends(template, name) for name in (None, *edit.contrasts)]
         ends = tuple(
             (end, sign * share) for pair in pairs for end, sign in zip(pair, (1, -1), strict=True) if end != prompt

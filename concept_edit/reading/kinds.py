@@ -50,7 +50,7 @@ def _edit_wanted(header: EditHeader, names: Collection[str]) -> dict[str, Want]:
 
 
 def _gate_wanted(stream: str, names: Collection[str]) -> dict[str, Want]:
-    """Files from before gates had a second threshold lack the last three."""
+    """Files from before gates had a second threshold, or pressed rows, lack what these need."""
     width, rows, rank, gate = f"{stream} width", f"{stream} gate rows", f"{stream} gate rank", f"{stream}.gate"
     wanted = {
         f"{gate}.sources": Want("F32", (rows, width)),
@@ -63,7 +63,10 @@ def _gate_wanted(stream: str, names: Collection[str]) -> dict[str, Want]:
         f"{gate}.right": Want("F32", (rank, width)),
         f"{gate}.reach": Want("F32", (_GATE_REACH,)),
     }
-    return wanted | (second if any(name in names for name in second) else {})
+    pressed = {f"{gate}.pressed": Want("F32", (width, f"{gate} pressed"))}
+    return wanted | {
+        name: want for part in (second, pressed) if not part.keys().isdisjoint(names) for name, want in part.items()
+    }
 
 
 def _edit_agree(header: EditHeader, tensors: Mapping[str, Tensor], lengths: Mapping[str, int]) -> None:

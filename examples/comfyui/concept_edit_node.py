@@ -68,7 +68,10 @@ def gated(h: torch.Tensor, parts: dict[str, torch.Tensor], strength: float) -> t
     """
     if not len(parts["gate.thresholds"]):
         return h
-    near = torch.nn.functional.normalize(h - parts["gate.mean"], dim=-1) @ parts["gate.sources"].T
+    told = h - parts["gate.mean"]
+    if "gate.pressed" in parts:
+        told = told - (told @ parts["gate.pressed"]) @ parts["gate.pressed"].T
+    near = torch.nn.functional.normalize(told, dim=-1) @ parts["gate.sources"].T
     over, which = (near - parts["gate.thresholds"]).max(dim=-1)
     opened = opening(over / WIDTH)[..., None]
     moves = opened * parts["gate.ways"][which]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy
 import pytest
 import tiny
@@ -13,6 +16,7 @@ from concept_edit.demo import load_judge
 from concept_edit.demo.recipes import kept, scenes, style_edit
 from concept_edit.memory.gate import Gate, nearest, solve_gate
 from concept_edit.memory.guard import Bounds, solve_guarded
+from concept_edit.memory.solve import Problem
 
 BOUNDS = Bounds(0.22, 0.3, 0.35, 4)
 KEPT = ("dog", "panda", "frog", "penguin", "car", "tree", "house", "star")
@@ -39,7 +43,7 @@ def test_erased_rows_go_to_their_goals_and_far_rows_stay_bit_for_bit():
     way = (asked.goals - asked.sources).norm(dim=1)
     assert float(((moved - asked.goals).norm(dim=1) / way).max()) < 0.2
     far = rows(50, 77)
-    assert float(nearest(far, gate.sources, gate.mean).per_row.max()) < 0.7
+    assert float(nearest(far, gate.sources, gate.mean, gate.pressed).per_row.max()) < 0.7
     assert torch.equal(gate(far), far)
 
 
@@ -127,18 +131,94 @@ def test_past_the_second_threshold_a_row_goes_a_whole_way_and_below_it_stays_bit
     assert torch.equal(closed(mixed), mixed)
 
 
+def test_the_second_threshold_is_set_by_kept_prompts_that_its_map_was_not_made_for():
+    asked, around = problem(), surroundings()
+    prompts = torch.arange(len(asked.kept)) // 3
+    gate = solve_gate(asked, around, 0.2, caption_alarm=0.9, bounds=BOUNDS, prompts=prompts)
+    way, left_out = (asked.goals - asked.sources).norm(dim=1).median(), []
+    for fold in range(4):
+        out = prompts % 4 == fold
+        fewer = dataclasses.replace(asked, kept=asked.kept[~out], kept_weights=asked.kept_weights[~out])
+        change = solve_guarded(fewer, around, BOUNDS, merge=False).factors.dense().float()
+        moved = (asked.kept @ change.T).norm(dim=1) / way
+        left_out += [float(moved[prompts == n].max()) for n in prompts[out].unique()]
+    left_out.sort()
+    assert float(gate.reach[1]) == pytest.approx(left_out[math.ceil(0.9 * (len(left_out) - 1))], rel=1e-3)
+    own = solve_guarded(asked, around, BOUNDS, merge=False).factors.dense().float()
+    assert float(gate.reach[1]) > float((asked.kept @ own.T).norm(dim=1).max() / way), "those it was made for move less"
+
+
+def test_what_all_captions_share_does_not_make_unlike_rows_alike():
+    width = 256
+    shared, apple, lamp = torch.eye(width)[:3]
+    moment = torch.eye(width).double()
+    moment[0, 0] = 2000
+    around = dataclasses.replace(
+        surroundings(), moment=moment, mean=torch.zeros(width).double(), fixed=torch.zeros(0, width),
+        ordinary=torch.zeros(0, width),
+    )  # fmt: skip
+    source, other, worded = 5 * shared + apple, 5 * shared + lamp, 4 * shared + 0.9 * apple + 0.1 * lamp
+    asked = Problem(
+        source[None], 5 * shared[None], torch.ones(1).double(), torch.zeros(0, width), torch.zeros(0).double(), 0.5
+    )
+    gate = solve_gate(asked, around, 0.05)
+    assert float(torch.cosine_similarity(source, other, dim=0)) > 0.96
+    assert torch.equal(gate(other[None]), other[None])
+    assert float((gate(worded[None]) - worded).norm()) > 0.5
+    plain = gate._replace(pressed=torch.zeros(width, 0), sources=torch.nn.functional.normalize(source[None], dim=-1))
+    assert float((plain(other[None]) - other).norm()) > 0.5
+
+
+def test_a_moment_held_as_rows_presses_the_same_directions():
+    spread = rows(60, 3) * torch.linspace(0.2, 6, rows(1, 1).shape[1])
+    plain = dataclasses.replace(surroundings(), moment=spread.double().T @ spread.double())
+    wide = dataclasses.replace(plain, moment=spread.double(), floor=torch.tensor(0.0).double())
+    first, second = (solve_gate(problem(edits=2), around, 0.05).pressed for around in (plain, wide))
+    assert first.shape[1] > 3
+    torch.testing.assert_close(first @ first.T, second @ second.T, atol=1e-4, rtol=1e-3)
+
+
+def test_one_word_is_solved_in_the_wordings_of_things_and_of_art_and_its_own_are_its_own(model):
+    def asked(method, *edits):
+        return ce.collect(model, ce.Recipe(edits=edits, method=method)).streams["text"].pairs.sources
+
+    bare, given = asked("gated", ce.Erase("cat", wordings="{}")), asked("gated", ce.Erase("cat", wordings="an old {}"))
+    spelt = asked("gated", ce.Erase("cat", wordings=("art", "object")))
+    assert torch.equal(asked("gated", ce.Erase("cat")), spelt)
+    assert torch.equal(
+        asked("gated", ce.Moderate("cat")), asked("gated", ce.Moderate("cat", wordings=("art", "object")))
+    )
+    assert len(bare) < len(given) < len(spelt)
+    assert torch.equal(asked("guarded", ce.Erase("cat")), bare)
+    many = ce.Recipe(edits=[ce.Erase(f"word {n}") for n in range(101)], method="gated")
+    assert many.wordings_of(many.edits[0]) == ()
+
+
+def test_a_word_of_its_own_is_suppressed_in_wordings_nobody_gave_and_neighbours_stay(model):
+    judge, stays = load_judge(), ("dog", "panda", "tree", "lion", "fish", "star")
+    gate = ce.solve(model, ce.Recipe(edits=[ce.Erase("cat")], preserve=KEPT, method="gated"))
+    wordings = ("a cat", "an emoji of a cat", "a small sticker with a cat on it", "a cat in the manner of Noto")
+    prompts = [*wordings, *(f"an emoji of a {thing}" for thing in stays)]
+    with gate.applied(model):
+        seen = judge(model.generate(prompts, [7001] * len(prompts), steps=10))
+    assert sum(verdict.concept == "cat" for verdict in seen[: len(wordings)]) == 0
+    assert sum(v.concept == thing for v, thing in zip(seen[len(wordings) :], stays, strict=True)) >= len(stays) - 1
+
+
 def test_where_the_map_would_foretell_noise_there_is_no_second_threshold():
     many = problem(edits=90, keeps=60)
     gate = solve_gate(many, surroundings(), 0.05, bounds=BOUNDS._replace(left=0.01))
     assert gate.right.shape == (0, many.width)
 
 
-def test_a_gate_of_an_older_file_has_no_second_threshold():
+def test_a_gate_of_an_older_file_has_no_second_threshold_and_compares_rows_as_they_are():
     gate = solve_gate(problem(), surroundings(), 0.05, bounds=BOUNDS)
-    parts = {name: value for name, value in gate._asdict().items() if name not in ("left", "right", "reach")}
-    older = Gate.read(parts)
-    some = problem().sources
-    assert torch.equal(older(some), solve_gate(problem(), surroundings(), 0.05)(some))
+    newer = ("left", "right", "reach", "pressed")
+    parts = {name: value for name, value in gate._asdict().items() if name not in newer}
+    older, some = Gate.read(parts), 0.9 * problem().sources
+    near = torch.nn.functional.normalize(some - parts["mean"], dim=-1) @ parts["sources"].T - parts["thresholds"]
+    opened = torch.sigmoid(near.max(dim=1).values / 0.02)[:, None]
+    assert torch.equal(older(some), some + torch.where(opened > 1e-3, opened, 0.0) * parts["ways"][near.argmax(dim=1)])
     with pytest.raises(KeyError, match="mean"):
         Gate.read({name: value for name, value in parts.items() if name != "mean"})
 
