@@ -1,8 +1,8 @@
 """Which layers' matrices an edit should change: windows of cross-attention layers, judged on pictures.
 
-LocoGen (Basu et al., ICML 2024) gives a window of cross-attention layers another prompt's embedding, and looks where the
-picture changes. An edit does just that to the rows of its concepts, W' = W (I + A) with one A for all matrices of a
-stream; so a window is the same edit written into fewer matrices, and one solve serves the whole search.
+LocoGen (Basu et al., ICML 2024) gives a window of cross-attention layers another prompt's embedding, and looks where
+the picture changes. An edit does just that to the rows of its concepts, W' = W (I + A) with one A for all matrices of
+a stream; so a window is the same edit written into fewer matrices, and one solve serves the whole search.
 
     found = search_layers(model, edit)
     print(found.to_markdown())
