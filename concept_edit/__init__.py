@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from concept_edit.prompts.stats import Statistics
     from concept_edit.recipe import Debias, Erase, Moderate, Recipe, Steer
     from concept_edit.search.heads import Heads, rank_heads
+    from concept_edit.search.layers import LayerSearch, search_layers
     from concept_edit.search.traces import Trace, trace
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Heads",
     "KeyStatistics",
     "LanguageModel",
+    "LayerSearch",
     "Moderate",
     "Recipe",
     "Report",
@@ -87,6 +89,7 @@ __all__ = [
     "push",
     "rank_heads",
     "rewrite",
+    "search_layers",
     "solve",
     "solve_statistics",
     "trace",
@@ -107,6 +110,7 @@ _HOMES = {
     "Heads": "search.heads",
     "KeyStatistics": "language.keys",
     "LanguageModel": "language",
+    "LayerSearch": "search.layers",
     "Moderate": "recipe",
     "Recipe": "recipe",
     "Report": "evaluation",
@@ -137,6 +141,7 @@ _HOMES = {
     "push": "export",
     "rank_heads": "search.heads",
     "rewrite": "language.rewrite",
+    "search_layers": "search.layers",
     "solve": "edit",
     "solve_statistics": "edit",
     "trace": "search.traces",

@@ -1,4 +1,4 @@
-"""Verbs of the command line that count pictures: debias, calibrate, evaluate."""
+"""Verbs of the command line that count pictures: debias, calibrate, layers, evaluate."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ClipSource = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the program."""
-    for verb in (debias, calibrate, evaluate):
+    for verb in (debias, calibrate, layers, evaluate):
         app.command()(verb)
 
 
@@ -152,6 +152,53 @@ def calibrate(
         print_json(found.as_dict() | {"marks": list(at), "out": str(out)})
     elif not quiet:
         typer.echo(f"{found.to_markdown()}\n\nmarks: {'; '.join(f'{x:+.3g}' for x in at)}\n{out}")
+
+
+def layers(
+    *,
+    edit: EditOption,
+    kept: Annotated[str, typer.Option("--kept", help="Concepts that should stay, by ';'. [the recipe's]")] = "",
+    sizes: Annotated[str, typer.Option("--sizes", help="Layers in a window, by ';'. [every number]")] = "",
+    wording: Annotated[str, typer.Option("--ask", help="How a concept is asked for.")] = "a {}",
+    seeds: Annotated[int, typer.Option("--seeds", "-n", min=1, help="Pictures of each concept.")] = 2,
+    clip: ClipSource = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The recipe with the layers found, YAML.")] = Path(
+        "recipe.yaml"
+    ),
+    steps: Steps = None,
+    guidance: Guidance = None,
+    batch_size: Batch = 16,
+    model: ModelName = "demo",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Write an edit into every window of neighbouring layers, count what pictures show, and keep the best window."""
+    from concept_edit.evaluation import Settings
+    from concept_edit.models.placement import resolved
+
+    check_writable(out)
+    numbers = _numbers(sizes)
+    if any(size != int(size) or size < 1 for size in numbers):
+        raise ValueError(f"--sizes {sizes!r}: give whole numbers of layers, such as '2; 4'")
+    device = resolved(device)
+    loaded = ce.Edit.load(edit)
+    opened = ce.open_model(model, device=device)
+    tools = _instruments(clip, (*loaded.concepts, *split(kept)), device)
+    with bar("painting", not quiet) as progress:
+        found = ce.search_layers(
+            opened,
+            loaded,
+            None if tools is None else tools.labeller,
+            kept=split(kept),
+            sizes=[int(size) for size in numbers],
+            wording=wording,
+            seeds=range(seeds),
+            settings=Settings(steps=steps, guidance_scale=guidance, batch_size=batch_size),
+            progress=progress,
+        )
+    found.recipe().save(out)
+    if not quiet:
+        typer.echo(f"{found.to_markdown()}\n{out}")
 
 
 def evaluate(
