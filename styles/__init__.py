@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
     from styles.relight import write_pairs
+    from styles.rules.edit import RuleEdit
+    from styles.rules.keys import KeyMoment, key_moment
+    from styles.rules.rewrite import rewrite_rule
+    from styles.rules.wanted import Region
     from styles.units.control import even_strengths, solve_control
     from styles.units.modulate import (
         Statistics,
@@ -40,10 +44,13 @@ _HOMES = {
     "Dissection": "dissection.units",
     "Generator": "generator",
     "GeneratorConfig": "layers",
+    "KeyMoment": "rules.keys",
     "Layer": "generator",
     "Ranking": "units.ranking",
     "RankingCancelledError": "units.search",
+    "Region": "rules.wanted",
     "Row": "units.ranking",
+    "RuleEdit": "rules.edit",
     "Statistics": "units.modulate",
     "UnitEdit": "units.modulate",
     "UnsafeFileError": "checkpoints.stored",
@@ -52,11 +59,13 @@ _HOMES = {
     "dissect": "dissection.units",
     "even_strengths": "units.control",
     "grid": "pictures",
+    "key_moment": "rules.keys",
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
     "mixed": "units.modulate",
     "rank_units": "units.rank",
     "relit": "units.modulate",
+    "rewrite_rule": "rules.rewrite",
     "save_generator": "checkpoints.checkpoint",
     "save_sweep": "pictures",
     "solve_control": "units.control",
@@ -74,10 +83,13 @@ __all__ = [
     "Dissection",
     "Generator",
     "GeneratorConfig",
+    "KeyMoment",
     "Layer",
     "Ranking",
     "RankingCancelledError",
+    "Region",
     "Row",
+    "RuleEdit",
     "Statistics",
     "UnitEdit",
     "UnsafeFileError",
@@ -86,11 +98,13 @@ __all__ = [
     "dissect",
     "even_strengths",
     "grid",
+    "key_moment",
     "light_layer",
     "load_generator",
     "mixed",
     "rank_units",
     "relit",
+    "rewrite_rule",
     "save_generator",
     "save_sweep",
     "solve_control",

@@ -1,4 +1,4 @@
-"""The command line: `styles sample | rank | control | dissect | turn | sweep | pairs | convert`."""
+"""The command line: `styles sample | rank | control | rewrite | dissect | turn | sweep | pairs | convert`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from styles.commands import finding, turning
+from styles.commands import finding, rewriting, turning
 
 app = typer.Typer(
     help="Find the StyleGAN units behind a marked region, and turn them.",
@@ -16,8 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (
-    turning.sample, finding.rank, finding.control, finding.dissect, turning.turn, turning.sweep, turning.pairs,
-    turning.convert,
+    turning.sample, finding.rank, finding.control, rewriting.rewrite, finding.dissect, turning.turn, turning.sweep,
+    turning.pairs, turning.convert,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -14,6 +14,7 @@ from planted import LAMP, planted, tiny
 import styles
 from styles.__main__ import main
 from styles.commands.options import unit_of
+from styles.pictures import grid
 from styles.seeds import seeds_of
 
 
@@ -107,6 +108,29 @@ def test_control(monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.C
     assert [unit[:2] for unit in styles.UnitEdit.load(folder / "one.json").units] == [("b16.torgb", LAMP)]
 
 
+def test_rewrite(monkeypatch: pytest.MonkeyPatch, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file, the sheet and the merged generator show one rule."""
+    mask = np.zeros((32, 32), dtype=np.uint8)
+    mask[8:20, 4:16] = 255
+    Image.fromarray(mask).save(folder / "region.png")
+    common = ("rewrite", "-m", "g.safetensors", "-s", "3,4", "--layer", "b16.conv1", "--mask", "region.png")
+    shown = ("--show", "7,8,9", "--sheet", "rule.png", "--merged", "new.safetensors")
+    words = (*common, "--colour", "0.1,0.2,0.9", "--rank", "2", "-o", "rule.safetensors", "--strength", "0.5")
+    assert run(monkeypatch, folder, *words, *shown) == 0
+    assert "rank 2 at b16.conv1" in capsys.readouterr().out
+    model = styles.load_generator(folder / "g.safetensors")
+    w, sheet = model.map(model.sample_z([7, 8, 9])), np.array(Image.open(folder / "rule.png"))
+    before = np.array(grid(model.synthesize(w), columns=3))
+    with styles.RuleEdit.load(folder / "rule.safetensors", model).applied(model, strength=0.5):
+        after = model.synthesize(w)
+    assert np.array_equal(sheet, np.concatenate([before, np.array(grid(after, columns=3))]))
+    assert not np.array_equal(sheet[:32], sheet[32:])
+    assert torch.equal(styles.load_generator(folder / "new.safetensors").synthesize(w), after)
+    pasted = ("--paste", "region.png", "--paste-seed", "9", "-o", "pasted.safetensors")
+    assert run(monkeypatch, folder, *common, "--mask", "region.png", *pasted) == 0
+    assert styles.RuleEdit.load(folder / "pasted.safetensors").note == "the look of a region pasted"
+
+
 def test_convert(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     assert run(monkeypatch, folder, "convert", "g.safetensors", "half.safetensors", "--half") == 0
     half = styles.load_generator(folder / "half.safetensors")
@@ -119,6 +143,22 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "control of two things": (
         ("control", "--mask", "mask.png", "-o", "e.json", "--darken", "1", "--size", "2"),
         "one thing at a time",
+    ),
+    "rewritten into nothing": (
+        ("rewrite", "--layer", "b8.conv1", "--mask", "empty.png", "-o", "r"),
+        "either --colour or",
+    ),
+    "rewriting nothing": (
+        ("rewrite", "--layer", "b8.conv1", "--mask", "empty.png", "-o", "r", "--colour", "0,0,1"),
+        "mask of the keys is empty",
+    ),
+    "rewriting by a mask of another size": (
+        ("rewrite", "--layer", "b8.conv1", "--mask", "mask.png", "-o", "r", "--colour", "0,0,1"),
+        "is 1 x 64 x 64; give 32 x 32",
+    ),
+    "masks": (
+        ("rewrite", "--layer", "b8.conv1", "-s", "1-3", *(2 * ("--mask", "empty.png")), "-o", "r", "--colour", "0,0,1"),
+        "2 masks for 3 seeds",
     ),
     "colour": (("control", "--mask", "mask.png", "-o", "e.json", "--colour", "red"), "a colour looks like"),
     "no mask file": (("rank", "--mask", "nowhere.png", "-o", "r.csv"), "nowhere.png"),
