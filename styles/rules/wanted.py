@@ -92,5 +92,5 @@ def coloured_shift(
         return value
 
     with torch.enable_grad():
-        search.step(loss)  # type: ignore[no-untyped-call]
+        search.step(loss)
     return (scale * shift.detach())[0, :, 0]
