@@ -1,6 +1,7 @@
 """Find the StyleGAN units behind a marked region, and turn them.
 
     z -> map -> w -> styles -> synthesize -> image;  mask + images -> rank_units -> Ranking -> turned -> image, sweep
+    pairs -> train_relighter -> Relighter;  photo + fraction -> relight -> photo
 
 Axes: batch (images), channels, h, w; layers (rows of w), d_z, d_w; units (all (layer, channel) pairs). Images are
 float32 display values in [-1, 1], masks floats in [0, 1].
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
-    from styles.relight import write_pairs
+    from styles.relighting.network import Relighter, load_relighter
+    from styles.relighting.pairs import write_pairs
+    from styles.relighting.photo import relight
+    from styles.relighting.photographs import FolderPairs
+    from styles.relighting.rooms import RenderedPairs, SwitchedPairs
+    from styles.relighting.training import Schedule, train_relighter
     from styles.units.control import even_strengths, solve_control
     from styles.units.modulate import (
         Statistics,
@@ -38,13 +44,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Dissection": "dissection.units",
+    "FolderPairs": "relighting.photographs",
     "Generator": "generator",
     "GeneratorConfig": "layers",
     "Layer": "generator",
     "Ranking": "units.ranking",
     "RankingCancelledError": "units.search",
+    "Relighter": "relighting.network",
+    "RenderedPairs": "relighting.rooms",
     "Row": "units.ranking",
+    "Schedule": "relighting.training",
     "Statistics": "units.modulate",
+    "SwitchedPairs": "relighting.rooms",
     "UnitEdit": "units.modulate",
     "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
@@ -54,8 +65,10 @@ _HOMES = {
     "grid": "pictures",
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
+    "load_relighter": "relighting.network",
     "mixed": "units.modulate",
     "rank_units": "units.rank",
+    "relight": "relighting.photo",
     "relit": "units.modulate",
     "save_generator": "checkpoints.checkpoint",
     "save_sweep": "pictures",
@@ -65,20 +78,26 @@ _HOMES = {
     "to_display": "units.modulate",
     "to_linear": "units.modulate",
     "to_pil": "pictures",
+    "train_relighter": "relighting.training",
     "turned": "units.modulate",
     "unit_pictures": "pictures",
-    "write_pairs": "relight",
+    "write_pairs": "relighting.pairs",
 }
 
 __all__ = [
     "Dissection",
+    "FolderPairs",
     "Generator",
     "GeneratorConfig",
     "Layer",
     "Ranking",
     "RankingCancelledError",
+    "Relighter",
+    "RenderedPairs",
     "Row",
+    "Schedule",
     "Statistics",
+    "SwitchedPairs",
     "UnitEdit",
     "UnsafeFileError",
     "contact_sheet",
@@ -88,8 +107,10 @@ __all__ = [
     "grid",
     "light_layer",
     "load_generator",
+    "load_relighter",
     "mixed",
     "rank_units",
+    "relight",
     "relit",
     "save_generator",
     "save_sweep",
@@ -99,6 +120,7 @@ __all__ = [
     "to_display",
     "to_linear",
     "to_pil",
+    "train_relighter",
     "turned",
     "unit_pictures",
     "write_pairs",
