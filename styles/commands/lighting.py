@@ -45,11 +45,15 @@ def train(
             help="rooms (rendered), switch (the embedded generator's), or a folder off/NAME.png, on/NAME.png."
         ),
     ] = "rooms",
+    start: Annotated[
+        str | None, typer.Option(help="Network to learn on: 'demo', or a .safetensors file. [a fresh one]")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps of 16 pictures of 64 px, or fewer larger ones.")] = 6000,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of what is drawn.")] = 0,
 ) -> None:
     """Train a relighter on pairs of pictures with a lamp off and on; `styles relight --net` takes what it writes."""
+    from styles.relighting.network import load_relighter
     from styles.relighting.training import Schedule, train_relighter
 
     bar: Any = progress_bar("steps")
@@ -59,7 +63,10 @@ def train(
         losses.append(loss)
         bar(done, total)
 
-    train_relighter(pairs, out, schedule=Schedule(steps=steps, rate=rate, seed=seed), progress=progress)
+    schedule = Schedule(steps=steps, rate=rate, seed=seed)
+    train_relighter(
+        pairs, out, schedule=schedule, start=None if start is None else load_relighter(start), progress=progress
+    )
     recent = losses[-100:]
     told = (
         f"loss {sum(recent) / len(recent):.4f}, mean of the last {len(recent)} steps"

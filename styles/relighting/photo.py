@@ -42,7 +42,8 @@ def relight(
     A photograph no larger than the network's `side` is painted as the network paints it. A larger one is shrunk to
     that side; what the network does there is written as a linear function of the photograph's own colours around each
     place (the fast guided filter of He and Sun, 2015), and this function is applied to the full picture strip by
-    strip. So the change of light is coarse, the detail is the photograph's, and 50 megapixels need about 0.5 GB.
+    strip. So the change of light is coarse, the detail is the photograph's, and memory grows by little more than the
+    picture and its copy.
     Transparency is kept.
 
     Raises:

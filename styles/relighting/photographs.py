@@ -50,7 +50,7 @@ class FolderPairs:
 
     ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
-    def __init__(self, folder: str | Path, *, longest: int = 512) -> None:
+    def __init__(self, folder: str | Path, *, longest: int = 256) -> None:
         """Read all pairs, shrunk to a longer side of at most `longest` pixels.
 
         Raises:

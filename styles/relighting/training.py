@@ -8,6 +8,7 @@ as one that was not; the steps since the last checkpoint are made again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pickle
@@ -38,7 +39,7 @@ class Schedule:
     warmup: int = 100
     batch: int = 16
     """Pictures of the smallest size in a step; of larger ones so many that a step costs about the same."""
-    sizes: tuple[int, ...] = (64, 96, 128)
+    sizes: tuple[int, ...] = (64, 64, 96)
     """Sides in pixels, one drawn for each step."""
     average: float = 0.999
     seed: int = 0
@@ -69,14 +70,16 @@ def train_relighter(
     *,
     schedule: Schedule | None = None,
     widths: Sequence[int] = WIDTHS,
+    start: Relighter | None = None,
     until: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Relighter:
     """Train a network on pairs of pictures, and leave it in `out/relighter.safetensors`; a killed run goes on.
 
     `pairs`: "rooms" (`RenderedPairs`), "switch" (the embedded generator under the switch that `solve_control` finds on
-    four of its lamps), the folder of `FolderPairs`, or any object with their `draw` and `note`. `until` ends this call
-    early at that step of the schedule. `progress(step, steps, loss)` is called after every step.
+    four of its lamps), the folder of `FolderPairs`, or any object with their `draw` and `note`. `start`, such as
+    `load_relighter("demo")`, is a network that learns on instead of a fresh one of these `widths`. `until` ends this
+    call early at that step of the schedule. `progress(step, steps, loss)` is called after every step.
 
     Returns the network with averaged weights. It runs where accelerate puts it.
 
@@ -87,16 +90,18 @@ def train_relighter(
     source, plan, root = pairs_from(pairs), schedule or Schedule(), Path(out)
     root.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
-    live, slow = (Relighter(widths=tuple(widths), side=max(plan.sizes)) for _ in range(2))
-    slow.load_state_dict(live.state_dict())
+    shape = tuple(widths) if start is None else start.widths
+    live, slow = (Relighter(widths=shape, side=max(plan.sizes)) for _ in range(2))
+    slow.load_state_dict(live.state_dict() if start is None else start.state_dict())
+    live.load_state_dict(slow.state_dict())
     optimizer = torch.optim.AdamW(live.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    run = _Run(root, live, slow, optimizer, _settings(plan, live, source))
-    start = run.resume()
+    run = _Run(root, live, slow, optimizer, _settings(plan, live, source, start))
+    first = run.resume()
     accelerator = Accelerator()
     trained, optimizer = accelerator.prepare(live, optimizer)
     slow.to(accelerator.device)
     end = min(plan.steps, until or plan.steps)
-    for done in range(start + 1, end + 1):
+    for done in range(first + 1, end + 1):
         loss = _step(accelerator, trained, optimizer, plan, source, done - 1)
         average(slow, live, min(plan.average, done / (19 + done)))
         if done % plan.save_every == 0 or done == end:
@@ -147,10 +152,20 @@ def _step(accelerator: Any, net: Any, optimizer: Any, plan: Schedule, pairs: Pai
     return float(loss.detach())
 
 
-def _settings(plan: Schedule, net: Relighter, source: Pairs) -> dict[str, Any]:
+def _settings(plan: Schedule, net: Relighter, source: Pairs, start: Relighter | None) -> dict[str, Any]:
     """What a run's steps depend on."""
     plain = {key: value for key, value in asdict(plan).items() if key != "save_every"}
-    return json.loads(json.dumps({"format": FORMAT, "widths": net.widths, "pairs": source.note, **plain}))
+    begun = "fresh" if start is None else _digest(start)
+    named = {"format": FORMAT, "widths": net.widths, "pairs": source.note, "start": begun}
+    return json.loads(json.dumps({**named, **plain}))
+
+
+def _digest(net: Relighter) -> str:
+    """SHA-256 of a network's weights."""
+    weights = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        weights.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    return weights.hexdigest()
 
 
 @dataclass

@@ -134,6 +134,17 @@ def test_a_resumed_run_is_an_uninterrupted_one(tmp_path: Path) -> None:
         assert torch.equal(files[0][name], files[1][name]), name
 
 
+def test_a_trained_network_learns_on(tmp_path: Path) -> None:
+    first = styles.train_relighter("rooms", tmp_path / "first", schedule=PLAN, widths=SMALL)
+    still = styles.Schedule(**{**vars(PLAN), "rate": 0.0})
+    again = styles.train_relighter("rooms", tmp_path / "again", schedule=still, start=first)
+    assert again.widths == SMALL
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value)
+    with pytest.raises(ValueError, match="another start"):
+        styles.train_relighter("rooms", tmp_path / "again", schedule=still, widths=SMALL)
+
+
 def test_training_learns(tmp_path: Path) -> None:
     losses: list[float] = []
     plan = styles.Schedule(steps=60, batch=8, sizes=(16,), warmup=5, save_every=60)
