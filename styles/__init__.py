@@ -1,6 +1,7 @@
 """Find the StyleGAN units behind a marked region, and turn them.
 
     z -> map -> w -> styles -> synthesize -> image;  mask + images -> rank_units -> Ranking -> turned -> image, sweep
+    pairs -> train_relighter -> Relighter;  photo + fraction -> relight -> photo
 
 Axes: batch (images), channels, h, w; layers (rows of w), d_z, d_w; units (all (layer, channel) pairs). Images are
 float32 display values in [-1, 1], masks floats in [0, 1].
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
     from styles.pictures import contact_sheet, grid, save_sweep, to_pil, unit_pictures
-    from styles.relight import write_pairs
+    from styles.relighting.network import Relighter, load_relighter
+    from styles.relighting.pairs import write_pairs
+    from styles.relighting.photo import relight
+    from styles.relighting.photographs import FolderPairs
+    from styles.relighting.rooms import RenderedPairs, SwitchedPairs
+    from styles.relighting.training import Schedule, train_relighter
     from styles.rules.edit import RuleEdit
     from styles.rules.keys import KeyMoment, key_moment
     from styles.rules.rewrite import rewrite_rule
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Dissection": "dissection.units",
+    "FolderPairs": "relighting.photographs",
     "Generator": "generator",
     "GeneratorConfig": "layers",
     "KeyMoment": "rules.keys",
@@ -49,9 +56,13 @@ _HOMES = {
     "Ranking": "units.ranking",
     "RankingCancelledError": "units.search",
     "Region": "rules.wanted",
+    "Relighter": "relighting.network",
+    "RenderedPairs": "relighting.rooms",
     "Row": "units.ranking",
     "RuleEdit": "rules.edit",
+    "Schedule": "relighting.training",
     "Statistics": "units.modulate",
+    "SwitchedPairs": "relighting.rooms",
     "UnitEdit": "units.modulate",
     "UnsafeFileError": "checkpoints.stored",
     "contact_sheet": "pictures",
@@ -62,8 +73,10 @@ _HOMES = {
     "key_moment": "rules.keys",
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
+    "load_relighter": "relighting.network",
     "mixed": "units.modulate",
     "rank_units": "units.rank",
+    "relight": "relighting.photo",
     "relit": "units.modulate",
     "rewrite_rule": "rules.rewrite",
     "save_generator": "checkpoints.checkpoint",
@@ -74,13 +87,15 @@ _HOMES = {
     "to_display": "units.modulate",
     "to_linear": "units.modulate",
     "to_pil": "pictures",
+    "train_relighter": "relighting.training",
     "turned": "units.modulate",
     "unit_pictures": "pictures",
-    "write_pairs": "relight",
+    "write_pairs": "relighting.pairs",
 }
 
 __all__ = [
     "Dissection",
+    "FolderPairs",
     "Generator",
     "GeneratorConfig",
     "KeyMoment",
@@ -88,9 +103,13 @@ __all__ = [
     "Ranking",
     "RankingCancelledError",
     "Region",
+    "Relighter",
+    "RenderedPairs",
     "Row",
     "RuleEdit",
+    "Schedule",
     "Statistics",
+    "SwitchedPairs",
     "UnitEdit",
     "UnsafeFileError",
     "contact_sheet",
@@ -101,8 +120,10 @@ __all__ = [
     "key_moment",
     "light_layer",
     "load_generator",
+    "load_relighter",
     "mixed",
     "rank_units",
+    "relight",
     "relit",
     "rewrite_rule",
     "save_generator",
@@ -113,6 +134,7 @@ __all__ = [
     "to_display",
     "to_linear",
     "to_pil",
+    "train_relighter",
     "turned",
     "unit_pictures",
     "write_pairs",

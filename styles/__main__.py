@@ -1,4 +1,5 @@
-"""The command line: `styles sample | rank | control | rewrite | dissect | turn | sweep | pairs | convert`."""
+"""The command line: `styles sample | rank | control | rewrite | dissect | turn | sweep | pairs | relight |
+train-relighter | convert`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import warnings
 
 import typer
 
-from styles.commands import finding, rewriting, turning
+from styles.commands import finding, lighting, rewriting, turning
 
 app = typer.Typer(
     help="Find the StyleGAN units behind a marked region, and turn them.",
@@ -17,9 +18,10 @@ app = typer.Typer(
 )
 for verb in (
     turning.sample, finding.rank, finding.control, rewriting.rewrite, finding.dissect, turning.turn, turning.sweep,
-    turning.pairs, turning.convert,
+    turning.pairs, lighting.relight, turning.convert,
 ):  # fmt: skip
     app.command()(verb)
+app.command("train-relighter")(lighting.train)
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def open_picture(path: str | os.PathLike[str]) -> Picture:
             raise ValueError(f"cannot identify {name} as a picture; give a PNG or JPEG.") from None
         except Exception as error:  # Pillow's decoders raise whatever comes
             raise ValueError(f"{name} is no whole picture ({sentence(error)}); give a PNG or JPEG.") from None
-    raise ValueError(f"{name} has more than {MOST_PIXELS >> 20} megapixels, which no mask needs; it was not decoded.")
+    raise ValueError(f"{name} has more than {MOST_PIXELS >> 20} megapixels; it was not decoded, give a smaller one.")
 
 
 def _refuse_constant(name: str) -> float:

@@ -134,7 +134,7 @@ def pairs(
 ) -> None:
     """Write pairs of pictures, without and with units turned, and a CSV that lists them."""
     from styles.checkpoints.checkpoint import load_generator
-    from styles.relight import write_pairs
+    from styles.relighting.pairs import write_pairs
 
     change, region = edit_of(unit, edit, how), None if mask is None else mask_of(mask)
     made = write_pairs(
