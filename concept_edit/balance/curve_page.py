@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from concept_edit.evaluation.page import page, paragraph, section, table
-
-if TYPE_CHECKING:
-    from concept_edit.balance.marks import Curve, Point
 
 _WIDE, _HIGH, _EDGE = 640, 320, 44
 """The drawing and its margin, in units of the drawing."""
 _LINE = 'stroke="currentColor"'
+
+
+class Point(Protocol):
+    """Pictures counted at one strength."""
+
+    strength: float
+    n: int
+
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def interval(self) -> tuple[float, float]: ...
+
+
+class Curve(Protocol):
+    """What is told of a curve: `marks.Curve`."""
+
+    shown: str
+    labeller: str
+    points: tuple[Point, ...]
+
+    @property
+    def fitted(self) -> tuple[float, ...]: ...
+
+    def marks(self, count: int = 9) -> tuple[float, ...]: ...
 
 
 def curve_page(curve: Curve) -> str:

@@ -16,7 +16,7 @@ from styles.rules.wanted import Region, checked_mask, coloured_shift, mean_value
 from styles.units.goals import coloured
 
 SHRINKAGE = 0.5
-"""Share of C that is spread evenly: the one that decided best on held-out rooms (benchmarks/rule.md)."""
+"""Share of C that is spread evenly: decided on held-out rooms from four marked ones (benchmarks/rule.md)."""
 
 
 def rewrite_rule(
