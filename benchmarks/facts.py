@@ -66,7 +66,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
     parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
-    parser.add_argument("--names", action="store_true", help="keys of subjects that are not measured, and no corpus")
+    parser.add_argument("--names", action="store_true", help="keys of subjects that are not measured, beside the corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
     parser.add_argument("--weight", type=float, default=1.0, help="MEMIT's λ in units of d_key")
@@ -151,7 +151,7 @@ class Bench:
             layers = sorted({self.args.layer, *self.layers})
             held = texts(self.args.corpus, self.args.captions, self.facts)
             if self.args.names:
-                held = list(self._names())
+                held = [*(held or ()), *self._names()]
             ce.collect_keys(self.lm, layers, held, tokens=self.args.tokens).save(path)
         return ce.KeyStatistics.load(path)
 
