@@ -66,7 +66,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
     parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
-    parser.add_argument("--names", action="store_true", help="keys of subjects that are not measured, beside the corpus")
+    parser.add_argument("--names", action="store_true", help="keys of unmeasured subjects, beside the corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
     parser.add_argument("--weight", type=float, default=1.0, help="MEMIT's λ in units of d_key")
