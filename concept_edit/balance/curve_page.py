@@ -16,8 +16,11 @@ _LINE = 'stroke="currentColor"'
 class Point(Protocol):
     """Pictures counted at one strength."""
 
-    strength: float
-    n: int
+    @property
+    def strength(self) -> float: ...
+
+    @property
+    def n(self) -> int: ...
 
     @property
     def share(self) -> float: ...
@@ -29,9 +32,14 @@ class Point(Protocol):
 class Curve(Protocol):
     """What is told of a curve: `marks.Curve`."""
 
-    shown: str
-    labeller: str
-    points: tuple[Point, ...]
+    @property
+    def shown(self) -> str: ...
+
+    @property
+    def labeller(self) -> str: ...
+
+    @property
+    def points(self) -> Sequence[Point]: ...
 
     @property
     def fitted(self) -> tuple[float, ...]: ...
