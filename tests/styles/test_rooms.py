@@ -96,7 +96,7 @@ def test_the_shipped_file_is_whole_and_small(tmp_path: Path, monkeypatch: pytest
     assert json.loads(path.with_name("rooms.json").read_text())["config"]["resolution"] >= 64
     (tmp_path / "rooms.safetensors").write_bytes(path.read_bytes()[:-1] + b"x")
     (tmp_path / "rooms.json").write_bytes(path.with_name("rooms.json").read_bytes())
-    monkeypatch.setattr("styles.demo.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("styles.demo.FOLDER", tmp_path)
     with pytest.raises(ValueError, match="does not match its checksum"):
         styles.load_generator("demo")
 
