@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Protocol
+from typing import Any
 
 from concept_edit.evaluation.page import page, paragraph, section, table
 
@@ -13,59 +13,25 @@ _WIDE, _HIGH, _EDGE = 640, 320, 44
 _LINE = 'stroke="currentColor"'
 
 
-class Point(Protocol):
-    """Pictures counted at one strength."""
-
-    @property
-    def strength(self) -> float: ...
-
-    @property
-    def n(self) -> int: ...
-
-    @property
-    def share(self) -> float: ...
-
-    @property
-    def interval(self) -> tuple[float, float]: ...
+Told = Mapping[str, Any]
 
 
-class Curve(Protocol):
-    """What is told of a curve: `marks.Curve`."""
-
-    @property
-    def shown(self) -> str: ...
-
-    @property
-    def labeller(self) -> str: ...
-
-    @property
-    def points(self) -> Sequence[Point]: ...
-
-    @property
-    def fitted(self) -> tuple[float, ...]: ...
-
-    def marks(self, count: int = 9) -> tuple[float, ...]: ...
-
-
-def curve_page(curve: Curve) -> str:
-    """The whole page. It asks for nothing from outside."""
-    try:
-        marks, told = curve.marks(), "Marks at equal steps of the monotone curve: "
-        told += ", ".join(f"{mark:+.3g}" for mark in marks)
-    except ValueError as error:
-        marks, told = (), f"No marks: {error}"
-    head = ("strength", f"share of {curve.shown}", "95 % interval", "pictures", "monotone")
+def curve_page(curve: Told, marks: Sequence[float], told: str) -> str:
+    """The whole page of `Curve.as_dict()`, with its marks and what to say of them. It asks for nothing from outside."""
+    head = ("strength", f"share of {curve['shown']}", "95 % interval", "pictures", "monotone")
     rows = [
-        (f"{p.strength:+.4g}", f"{p.share:.2f}", f"{p.interval[0]:.2f} to {p.interval[1]:.2f}", str(p.n), f"{fit:.2f}")
-        for p, fit in zip(curve.points, curve.fitted, strict=True)
-    ]
+        (f"{p['strength']:+.4g}", f"{p['share']:.2f}", f"{p['low']:.2f} to {p['high']:.2f}", str(p["n"]),
+         f"{p['monotone']:.2f}")
+        for p in curve["points"]
+    ]  # fmt: skip
     shown = section("What is seen at each strength", _drawing(curve, marks), paragraph(told))
-    counted = section("Counted", table(head, rows), paragraph(f"Named by {curve.labeller}."))
-    return page(f"Slider: {curve.shown}", [shown, counted])
+    counted = section("Counted", table(head, rows), paragraph(f"Named by {curve['labeller']}."))
+    return page(f"Slider: {curve['shown']}", [shown, counted])
 
 
-def _drawing(curve: Curve, marks: Sequence[float]) -> str:
-    first, last = curve.points[0].strength, curve.points[-1].strength
+def _drawing(curve: Told, marks: Sequence[float]) -> str:
+    points = curve["points"]
+    first, last = points[0]["strength"], points[-1]["strength"]
 
     def x(strength: float) -> str:
         return f"{_EDGE + (strength - first) / (last - first) * (_WIDE - 2 * _EDGE):.1f}"
@@ -73,16 +39,15 @@ def _drawing(curve: Curve, marks: Sequence[float]) -> str:
     def y(share: float) -> str:
         return f"{_HIGH - _EDGE - share * (_HIGH - 2 * _EDGE):.1f}"
 
-    def bar(point: Point) -> str:
-        low, high = point.interval
-        at = x(point.strength)
-        text = f"strength {point.strength:+.4g}: {point.share:.2f} ({low:.2f} to {high:.2f})"
+    def bar(point: Told) -> str:
+        low, high, share, at = point["low"], point["high"], point["share"], x(point["strength"])
+        text = f"strength {point['strength']:+.4g}: {share:.2f} ({low:.2f} to {high:.2f})"
         return (
             f'<g><title>{text}</title><line x1="{at}" x2="{at}" y1="{y(low)}" y2="{y(high)}" {_LINE}/>'
-            f'<circle cx="{at}" cy="{y(point.share)}" r="4" fill="currentColor"/></g>'
+            f'<circle cx="{at}" cy="{y(share)}" r="4" fill="currentColor"/></g>'
         )
 
-    path = " ".join(f"{x(p.strength)},{y(fit)}" for p, fit in zip(curve.points, curve.fitted, strict=True))
+    path = " ".join(f"{x(p['strength'])},{y(p['monotone'])}" for p in points)
     lines = "".join(
         f'<line x1="{_EDGE}" x2="{_WIDE - _EDGE}" y1="{y(share)}" y2="{y(share)}" {_LINE} opacity=".2"/>'
         f'<text x="{_EDGE - 8}" y="{y(share)}" text-anchor="end" dominant-baseline="middle">{share:g}</text>'
@@ -93,12 +58,12 @@ def _drawing(curve: Curve, marks: Sequence[float]) -> str:
         for mark in marks
     )
     ends = "".join(
-        f'<text x="{x(p.strength)}" y="{_HIGH - 14}" text-anchor="middle">{p.strength:+.3g}</text>'
-        for p in curve.points
+        f'<text x="{x(p["strength"])}" y="{_HIGH - 14}" text-anchor="middle">{p["strength"]:+.3g}</text>'
+        for p in points
     )
-    label = escape(f"Share of pictures that show {curve.shown}, by strength; thick ticks are the marks", quote=True)
+    label = escape(f"Share of pictures that show {curve['shown']}, by strength; thick ticks are the marks", quote=True)
     return (
         f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDE} {_HIGH}" width="100%" font-size="12" '
         f'fill="currentColor">{lines}<polyline points="{path}" fill="none" {_LINE} stroke-width="2" opacity=".6"/>'
-        f"{''.join(map(bar, curve.points))}{ticks}{ends}</svg>"
+        f"{''.join(map(bar, points))}{ticks}{ends}</svg>"
     )

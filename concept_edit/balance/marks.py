@@ -123,6 +123,16 @@ class Curve:
             lines.append(f"| {point.strength:+.4g} | {told} | {fitted:.2f} |")
         return "\n".join([*lines, "", f"Named by {self.labeller}."])
 
+    def to_html(self) -> str:
+        """A page: the shares with their intervals drawn and in a table, the monotone curve, the marks."""
+        marks: tuple[float, ...] = ()
+        try:
+            marks = self.marks()
+            told = f"Marks at equal steps of the monotone curve: {', '.join(f'{mark:+.3g}' for mark in marks)}"
+        except ValueError as error:
+            told = f"No marks: {error}"
+        return curve_page(self.as_dict(), marks, told)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, or as Markdown or HTML (with a drawing) where the path ends so.
 
@@ -133,7 +143,7 @@ class Curve:
         if kind == ".md":
             text = self.to_markdown() + "\n"
         elif kind in (".html", ".htm"):
-            text = curve_page(self)
+            text = self.to_html()
         else:
             text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
         replace_file(path, text.encode())

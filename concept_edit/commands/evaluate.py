@@ -31,7 +31,9 @@ from concept_edit.files import check_writable
 
 if TYPE_CHECKING:
     from concept_edit.balance.debias import Counted
+    from concept_edit.evaluation.instruments import Labeller
     from concept_edit.evaluation.measure import Distance
+    from concept_edit.models.opened import OpenedModel
 
 ClipSource = Annotated[
     str,
@@ -126,19 +128,16 @@ def calibrate(
 ) -> None:
     """Count what a slider shows at each strength, and put its marks at equal steps of that (strip --curve)."""
     from concept_edit.evaluation import Settings
-    from concept_edit.models.placement import resolved
 
     check_writable(out)
-    device = resolved(device)
     loaded = ce.Edit.load(edit)
-    opened = ce.open_model(model, device=device)
-    tools = _instruments(clip, (shown, *loaded.concepts), device)
+    opened, labeller = _counting(model, device, clip, (shown, *loaded.concepts))
     with bar("painting", not (quiet or as_json)) as progress:
         found = ce.calibrate(
             opened,
             loaded,
             shown,
-            None if tools is None else tools.labeller,
+            labeller,
             prompts=split(prompts),
             strengths=_numbers(strengths),
             pictures=pictures,
@@ -174,21 +173,18 @@ def layers(
 ) -> None:
     """Write an edit into every window of neighbouring layers, count what pictures show, and keep the best window."""
     from concept_edit.evaluation import Settings
-    from concept_edit.models.placement import resolved
 
     check_writable(out)
     numbers = _numbers(sizes)
     if any(size != int(size) or size < 1 for size in numbers):
         raise ValueError(f"--sizes {sizes!r}: give whole numbers of layers, such as '2; 4'")
-    device = resolved(device)
     loaded = ce.Edit.load(edit)
-    opened = ce.open_model(model, device=device)
-    tools = _instruments(clip, (*loaded.concepts, *split(kept)), device)
+    opened, labeller = _counting(model, device, clip, (*loaded.concepts, *split(kept)))
     with bar("painting", not quiet) as progress:
         found = ce.search_layers(
             opened,
             loaded,
-            None if tools is None else tools.labeller,
+            labeller,
             kept=split(kept),
             sizes=[int(size) for size in numbers],
             wording=wording,
@@ -257,6 +253,15 @@ def evaluate(
         print_json(found.as_dict() | {"report": str(target)})
     elif not quiet:
         typer.echo(f"{found.to_markdown()}\n{target}")
+
+
+def _counting(model: str, device: str, clip: str, concepts: tuple[str, ...]) -> tuple[OpenedModel, Labeller | None]:
+    """An opened model, and what names its pictures; None leaves that to the library."""
+    from concept_edit.models.placement import resolved
+
+    device = resolved(device)
+    opened, tools = ce.open_model(model, device=device), _instruments(clip, concepts, device)
+    return opened, None if tools is None else tools.labeller
 
 
 def _instruments(clip: str, concepts: tuple[str, ...], device: str) -> Any:

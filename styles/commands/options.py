@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,8 +48,13 @@ def opened(model: str, seeds: str, truncation: float, label: int | None, device:
     from styles.checkpoints.checkpoint import load_generator
 
     loaded = load_generator(model, device=device)
-    z = loaded.sample_z(seeds_of(seeds))
-    return loaded, loaded.map(z, truncation=truncation, class_labels=None if label is None else [label] * len(z))
+    return loaded, mapped(loaded, seeds_of(seeds), truncation, label)
+
+
+def mapped(model: Generator, seeds: Sequence[int], truncation: float, label: int | None) -> Tensor:
+    """The w of some seeds."""
+    z = model.sample_z(seeds)
+    return model.map(z, truncation=truncation, class_labels=None if label is None else [label] * len(z))
 
 
 def edit_of(units: list[str] | None, edit: Path | None, how: str) -> UnitEdit:

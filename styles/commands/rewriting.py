@@ -13,6 +13,7 @@ from styles.commands.options import (
     ModelOption,
     SeedsOption,
     TruncationOption,
+    mapped,
     numbers_of,
     opened,
 )
@@ -64,9 +65,7 @@ def rewrite(
     if paste is None:
         values = numbers_of(colour or "")
     else:
-        classes = None if label is None else [label]
-        there = loaded.map(loaded.sample_z([paste_seed]), truncation=truncation, class_labels=classes)
-        values = Region(there, mask_of(paste))
+        values = Region(mapped(loaded, [paste_seed], truncation, label), mask_of(paste))
     marked = Region(w, _masks(mask, len(w)))
     held = SHRINKAGE if shrinkage is None else shrinkage
     edit = rewrite_rule(loaded, layer, keys=marked, values=values, rank=rank, shrinkage=held)
@@ -74,10 +73,7 @@ def rewrite(
     told = ", ".join(f"{name} {value:g}" for name, value in edit.measured)
     typer.echo(f"{edit.note}, rank {edit.rank} at {layer}: {told} on the {len(w)} marked; written to {out}")
     if sheet is not None:
-        listed = seeds_of(show)
-        classes = None if label is None else [label] * len(listed)
-        shown = loaded.map(loaded.sample_z(listed), truncation=truncation, class_labels=classes)
-        _sheet(loaded, edit, strength, shown, sheet)
+        _sheet(loaded, edit, strength, mapped(loaded, seeds_of(show), truncation, label), sheet)
     if merged is not None:
         from styles.checkpoints.checkpoint import save_generator
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import originals
@@ -66,28 +67,31 @@ def as_gguf(weight):
 QUANTISED = (as_packed, as_int8, as_float8, as_gguf)
 
 
+@contextmanager
+def stored_as(layer, change):
+    """Inside the block the layer's weight is stored in another way."""
+    plain = layer.weight
+    layer.weight = torch.nn.Parameter(change(plain), requires_grad=False)
+    try:
+        yield
+    finally:
+        layer.weight = plain
+
+
 @pytest.mark.parametrize("change", QUANTISED)
 def test_a_quantised_reader_is_named(model, pipeline, change):
     for site in {site.stream: site for site in model.sites}.values():
         layer = getattr(pipeline, model.family.denoiser).get_submodule(site.name.removesuffix(".weight"))
-        plain = layer.weight
-        layer.weight = torch.nn.Parameter(change(plain), requires_grad=False)
-        try:
+        with stored_as(layer, change):
             refused(pipeline, rf"{re.escape(site.name)} of \w+ is torch\.\w+; .*open the model without")
-        finally:
-            layer.weight = plain
 
 
 @pytest.mark.parametrize("change", QUANTISED)
 def test_a_quantised_encoder_is_named(model, pipeline, change):
     for tower in model.towers:
         layer = next(part for part in tower.encoder.modules() if isinstance(part, torch.nn.Linear))
-        plain = layer.weight
-        layer.weight = torch.nn.Parameter(change(plain), requires_grad=False)
-        try:
+        with stored_as(layer, change):
             refused(pipeline, rf"^{tower.spec.encoder}\..* is torch\.\w+; .*open the model without")
-        finally:
-            layer.weight = plain
 
 
 def test_an_encoder_or_tokenizer_that_is_not_there_is_named(model, pipeline):

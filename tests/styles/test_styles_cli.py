@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from planted import LAMP, planted, tiny
+from verbs import run
 
 import styles
 from styles.__main__ import main
@@ -27,14 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(mask).save(made / "mask.png")
     Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(made / "empty.png")
     return made
-
-
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["styles", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_sample(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

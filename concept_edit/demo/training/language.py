@@ -10,7 +10,6 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from concept_edit.demo.language import WEIGHTS
@@ -50,8 +49,7 @@ def main() -> None:
     for part in args.parts:
         ship(args.root, part, args.out / part)
         size = sum(p.stat().st_size for p in (args.out / part).rglob("*"))
-        steps = torch.load(args.root / part / "checkpoint.pt", map_location="cpu", weights_only=True)["step"]
-        print(f"{args.out / part}: {size / 1e6:.2f} MB after {steps} steps")
+        print(f"{args.out / part}: {size / 1e6:.2f} MB after {loop.steps_done(args.root / part)} steps")
 
 
 if __name__ == "__main__":

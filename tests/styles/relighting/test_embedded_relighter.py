@@ -9,9 +9,9 @@ import pytest
 import torch
 from lit_rooms import rooms
 from PIL import Image
+from verbs import run
 
 import styles
-from styles.__main__ import main
 from styles.demo import relighter_file
 from styles.demo.ship_relighter import ship
 from styles.relighting.measures import lmse, mse, scaled, ssim
@@ -68,14 +68,6 @@ def test_a_damaged_installation_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "relighter.safetensors").write_bytes(b"0")
     with pytest.raises(ValueError, match="does not match its checksum"):
         styles.load_relighter("demo")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: str) -> int:
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.argv", ["styles", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
 
 
 def test_the_verb_relights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
