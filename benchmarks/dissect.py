@@ -79,7 +79,8 @@ def rooms(out: Path, count: int) -> None:
     z = model.sample_z(range(count))
     w = model.map(z)
     pictures = pictures_of(model, w)
-    seen, said = seen_in(load_segmenter("demo", device="cpu"), pictures), embedded_masks(z)
+    said = embedded_masks(z, size=model.config.resolution)
+    seen = seen_in(load_segmenter("demo", device="cpu"), pictures)
     layers = last_layers(model)
     for who, masks in (("the segmenter sees", seen), ("the renderer says", said)):
         others = {name: mask.roll(count // 2, dims=0) for name, mask in masks.items()}
@@ -112,6 +113,7 @@ def causes(count: int, screened: int) -> None:
         }
         for name, order in orders.items():
             sets = [order[:size] for size in SETS[:4] if size <= len(order)]
+            sets = sets if name == "take most away" else sets[-1:]
             for change in area_changes(model, layer, sets, other, seer, concept=thing) if sets else []:
                 print(cause(thing, layer, name, change), flush=True)
 
@@ -124,7 +126,7 @@ def lost(model: Generator, layer: str, w: Tensor, seer: Segmenter) -> dict[str, 
 
 
 CAUSES = (
-    "| thing | layer | units | how many | area, % of the picture | without them | inserted | the rest moves, without them |"
+    "| thing | layer | units | how many | area, % of the picture | without them | inserted | others move without them |"
     "\n|---|---|---|---|---|---|---|---|"
 )
 THINGS = ("shade", "pendant", "window", "picture", "bed")
@@ -132,9 +134,8 @@ THINGS = ("shade", "pendant", "window", "picture", "bed")
 
 def cause(thing: str, layer: str, name: str, change: AreaChange) -> str:
     """A line of the table: areas in %, and the mean change of the other things' areas relative to them."""
-    rest = [
-        abs(change.removed[key] / change.whole[key] - 1) for key in THINGS if key != thing and change.whole[key] > 0
-    ]
+    others = [key for key in THINGS if key != thing and change.whole[key] > 0]
+    rest = [abs(change.removed[key] / change.whole[key] - 1) for key in others]
     areas = [f"{100 * each[thing]:.2f}" for each in (change.whole, change.removed, change.inserted)]
     cells = (thing, layer, name, str(len(change.units)), *areas, f"{sum(rest) / len(rest):.0%}")
     return f"| {' | '.join(cells)} |"

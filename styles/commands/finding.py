@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,7 +157,7 @@ def dissect(
 ) -> None:
     """Network Dissection: what each unit of a layer detects, with the pictures that show it."""
     from styles.dissection.activations import maps_of, pictures_of
-    from styles.dissection.marks import embedded_masks, masks_in
+    from styles.dissection.marks import masks_in
     from styles.dissection.report import save_report
     from styles.dissection.segmenter import known, load_segmenter, seen_in
     from styles.dissection.units import labelled
@@ -180,13 +180,19 @@ def dissect(
     if seer is not None:
         marks: Mapping[str, Tensor] = seen_in(seer, pictures, names)
     else:
-        marks = embedded_masks(loaded.sample_z(listed)) if masks is None else masks_in(masks, listed)
+        marks = _embedded(loaded, listed) if masks is None else masks_in(masks, listed)
     maps = maps_of(loaded, layer, w, progress=progress_bar("pictures"))
     found = labelled(layer, maps, marks, share=share, least=least)
     save_report(found, maps, pictures, out, title=f"Units of {layer}")
     typer.echo(f"{found.sentence()} Written to {out}")
     if seer is not None and change:
         _tell_changes(loaded, w, seer, found, change)
+
+
+def _embedded(model: Generator, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+    from styles.dissection.marks import embedded_masks
+
+    return embedded_masks(model.sample_z(seeds), size=model.config.resolution)
 
 
 def _tell_changes(model: Generator, w: Tensor, seer: Segmenter, found: Dissection, concept: str) -> None:

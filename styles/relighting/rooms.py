@@ -117,4 +117,5 @@ class SwitchedPairs:
 def switched_rooms(marked: int = 4) -> SwitchedPairs:
     """The embedded generator under the switch that is solved from the lampshades of some of its lit rooms."""
     model, z = load_generator("demo", device="cpu"), lit_latents(marked)
-    return SwitchedPairs(model, solve_control(model, model.map(z), render(factors_of(z)).masks["shade"]))
+    masks = render(factors_of(z), size=model.config.resolution).masks
+    return SwitchedPairs(model, solve_control(model, model.map(z), masks["shade"]))
