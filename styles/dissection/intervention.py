@@ -5,7 +5,8 @@
 
 Bau et al. 2019, "GAN Dissection: Visualizing and Understanding Generative Adversarial Networks" (section 3.2): units
 are forced to 0 (removed) or, at some places, to their mean where the thing stands (inserted); the average causal effect
-is the difference of the two in the area that a segmenter sees.
+is the difference of the two in the area that a segmenter sees. Here a removal is everywhere, and areas are those of
+the whole picture.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def example(visit: Visit) -> str:
 def canvas_of(visit: Visit) -> str:
     """The canvas with the photograph and no mark."""
     desk = desk_of(visit)
-    desk.mark, desk.wish, desk.verdict = "", None, None
+    desk.mark = ""
     scale = CANVAS / max(desk.size)
     return held(desk.preview, None, shape=[max(1, round(length * scale)) for length in desk.size])
 

@@ -226,6 +226,14 @@ def test_who_paints_means_what_is_painted(events: RelightEvents, visit: Visit) -
     assert events.touched(visit, 0.0, ALL, marked(canvas, None))[0] != ONE
 
 
+def test_wiping_the_mark_keeps_the_picture_that_is_shown(events: RelightEvents, visit: Visit) -> None:
+    list(events.working()(visit, 0.0, ONE, marked(work.canvas_of(visit), SHADE)))
+    wiped = events.wipe(visit)
+    assert (json.loads(wiped["canvas"])["mark"], wiped["which"]) == ("", ALL)
+    assert "Changed since" in events.touched(visit, 0.0, ALL, wiped["canvas"])[1]
+    assert list(events.write(visit))[-1]["file"] is not None
+
+
 def test_another_photograph_or_the_example_begins_anew(events: RelightEvents, visit: Visit, photo: Path) -> None:
     list(events.working()(visit, 0.0, ALL, ""))
     last = list(events.open(visit, str(photo)))[-1]
