@@ -26,8 +26,8 @@ from styles.relighting.measures import mse, ssim
 from styles.relighting.photographs import open_photo, tensor_of
 from styles.relighting.rooms import switched_rooms, with_powers
 
-Case = tuple[str, str, Tensor, float, Tensor]
-"""Whose pictures, what is asked in words, the pictures, the fraction, the truth."""
+Case = tuple[str, str, Tensor, float, Tensor | None, Tensor]
+"""Whose pictures, what is asked in words, the pictures, the fraction, the mask of one lamp, the truth."""
 LIT = ((1.0, 0.0), (1.0, 0.5), (0.0, 1.0))
 """Light that the lamp has, and the fraction that is asked for."""
 
@@ -45,7 +45,9 @@ def rendered(count: int, size: int) -> Iterator[Case]:
         return render(with_powers(factors, powers), size=size).images
 
     for start, fraction in LIT:
-        yield "rendered", said(start, fraction), painted(start), fraction, painted(fraction)
+        yield "rendered", said(start, fraction), painted(start), fraction, None, painted(fraction)
+    shade = render(factors, size=size).masks["shade"][:, None]
+    yield "rendered", "off to 1, by mask", painted(0.0), 1.0, shade, painted(1.0)
 
 
 @torch.no_grad()
@@ -59,7 +61,7 @@ def generated(count: int) -> Iterator[Case]:
         return torch.cat([pairs.painted(a, b * (1 - share)) for a, b in parts])
 
     for start, fraction in LIT:
-        yield "the generator's", said(start, fraction), painted(start), fraction, painted(fraction)
+        yield "the generator's", said(start, fraction), painted(start), fraction, None, painted(fraction)
 
 
 def photographed(root: Path) -> Iterator[Case]:
@@ -68,8 +70,8 @@ def photographed(root: Path) -> Iterator[Case]:
         torch.stack([tensor_of(open_photo(path)) for path in sorted((root / side).glob("*.png"))])
         for side in ("off", "on")
     )
-    yield "path-traced", said(1.0, 0.0), on, 0.0, off
-    yield "path-traced", said(0.0, 1.0), off, 1.0, on
+    yield "path-traced", said(1.0, 0.0), on, 0.0, None, off
+    yield "path-traced", said(0.0, 1.0), off, 1.0, None, on
 
 
 def interval(values: Tensor) -> str:
@@ -78,10 +80,11 @@ def interval(values: Tensor) -> str:
 
 
 @torch.no_grad()
-def relit(net: styles.Relighter, photos: Tensor, fraction: float) -> Tensor:
+def relit(net: styles.Relighter, photos: Tensor, fraction: float, mask: Tensor | None) -> Tensor:
     """What the network makes of them, without rounding."""
-    parts = [net(part, torch.full((len(part),), fraction), torch.ones_like(part[:, :1])) for part in photos.split(25)]
-    return torch.cat(parts).clamp(-1, 1)
+    region = torch.ones_like(photos[:, :1]) if mask is None else mask
+    parts = zip(photos.split(25), region.split(25), strict=True)
+    return torch.cat([net(a, torch.full((len(a),), fraction), b) for a, b in parts]).clamp(-1, 1)
 
 
 def main() -> None:
@@ -102,8 +105,8 @@ def main() -> None:
     cases += photographed(given.folder) if given.folder else []
     print("| pictures | asked | MSE: rooms | switch | as it is | SSIM: rooms | switch | as it is |")
     print("| --- " * 8 + "|")
-    for whose, asked, photos, fraction, truth in cases:
-        made = [*(relit(net, photos, fraction) for net in nets.values()), photos]
+    for whose, asked, photos, fraction, mask, truth in cases:
+        made = [*(relit(net, photos, fraction, mask) for net in nets.values()), photos]
         cells = [interval(measure(each, truth)) for measure in (mse, ssim) for each in made]
         print(f"| {whose} | {asked} | {' | '.join(cells)} |", flush=True)
 
