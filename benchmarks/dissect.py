@@ -6,8 +6,8 @@ Rooms: labels by IoU with what the embedded segmenter sees in them, and with the
 masks of other rooms, which keep where things usually stand and lose what each room shows, and masks mirrored from left
 to right, which lose both. Causes: the units of a layer are removed one by one from some rooms; of each thing those
 that take most of its area away are then removed, and inserted where it is not, in other rooms, in sets of 1, 2, 4, ...
-against as many drawn at random; the same for the units of the highest IoU. Judge: pictures that the
-embedded model paints, labels by the colour that is painted where a unit fires; then units are removed, those that a
+against as many drawn at random and all of the layer; the same for the units of the highest IoU. Judge: pictures that
+the embedded model paints, labels by the colour that is painted where a unit fires; then units are removed, those that a
 class needs most in sets of 1, 2, 4, ... against as many drawn at random, and flips are told.
 """
 
@@ -112,10 +112,12 @@ def causes(count: int, screened: int) -> None:
             "random": torch.randperm(units, generator=torch.Generator().manual_seed(7)).tolist(),
         }
         for name, order in orders.items():
-            sets = [order[:size] for size in SETS[:4] if size <= len(order)]
-            sets = sets if name == "take most away" else sets[-1:]
+            sizes = [size for size in SETS[:4] if size <= len(order)]
+            sets = [order[:size] for size in (sizes if name == "take most away" else sizes[-1:])]
+            sets += [order] if name == "random" else []
             for change in area_changes(model, layer, sets, other, seer, concept=thing) if sets else []:
-                print(cause(thing, layer, name, change), flush=True)
+                who = "all" if len(change.units) == units else name
+                print(cause(thing, layer, who, change), flush=True)
 
 
 def lost(model: Generator, layer: str, w: Tensor, seer: Segmenter) -> dict[str, Tensor]:
