@@ -1,9 +1,12 @@
 """Network Dissection on what ships: the units of the embedded rooms, and of the judge that names the embedded pictures.
 
-    python benchmarks/dissect.py --out out/dissect
+    python benchmarks/dissect.py --out out/dissect [--only rooms causes judge]
 
-Rooms: labels by IoU with the renderer's masks. Two controls: the masks of other rooms, which keep where things usually
-stand and lose what each room shows, and masks mirrored from left to right, which lose both. Judge: pictures that the
+Rooms: labels by IoU with what the embedded segmenter sees in them, and with the renderer's masks. Two controls: the
+masks of other rooms, which keep where things usually stand and lose what each room shows, and masks mirrored from left
+to right, which lose both. Causes: the units of a layer are removed one by one from some rooms; of each thing those
+that take most of its area away are then removed, and inserted where it is not, in other rooms, in sets of 1, 2, 4, ...
+against as many drawn at random; the same for the units of the highest IoU. Judge: pictures that the
 embedded model paints, labels by the colour that is painted where a unit fires; then units are removed, those that a
 class needs most in sets of 1, 2, 4, ... against as many drawn at random, and flips are told.
 """
@@ -21,11 +24,15 @@ import styles
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, caption
 from concept_edit.demo.judge import CONCEPT_NAMES, as_pictures
-from styles.dissection.activations import maps_of
+from styles.demo.measure import HELD_OUT, draw
+from styles.dissection.activations import maps_of, pictures_of
+from styles.dissection.intervention import AreaChange, area_changes
 from styles.dissection.marks import embedded_masks
 from styles.dissection.removal import importance, removed
 from styles.dissection.report import sheet
+from styles.dissection.segmenter import Segmenter, load_segmenter, seen_in
 from styles.dissection.units import Dissection, labelled
+from styles.generator import Generator
 
 COLOURS = {
     "red": (0.85, 0.15, 0.15), "orange": (0.95, 0.6, 0.2), "yellow": (0.98, 0.85, 0.25), "green": (0.35, 0.65, 0.25),
@@ -61,22 +68,77 @@ HEAD = (
 )
 
 
+def last_layers(model: Generator, count: int = 4) -> list[str]:
+    """The second convolutions of the last blocks."""
+    return [layer.name for layer in model.layers if layer.name.endswith(".conv1")][-count:]
+
+
 def rooms(out: Path, count: int) -> None:
     """The generator's units."""
-    model = styles.load_generator("demo")
-    seeds = range(count)
-    z = model.sample_z(seeds)
-    w, masks = model.map(z), embedded_masks(z)
-    others = {name: mask.roll(count // 2, dims=0) for name, mask in masks.items()}
-    mirrored = {name: mask.flip(-1) for name, mask in masks.items()}
-    print(f"## Rooms: {count}\n\n{HEAD}")
-    for layer in ("b8.conv1", "b16.conv1", "b32.conv1", "b64.conv1"):
-        maps = maps_of(model, layer, w)
-        found = labelled(layer, maps, masks)
-        print(told(found, *(labelled(layer, maps, control) for control in (others, mirrored))), flush=True)
-        if layer == "b32.conv1":
-            picture = sheet(found, maps, model.synthesize(w), units=6, each=2)
-            picture.save(out / "dissect_rooms.png")
+    model = styles.load_generator("demo", device="cpu")
+    z = model.sample_z(range(count))
+    w = model.map(z)
+    pictures = pictures_of(model, w)
+    said = embedded_masks(z, size=model.config.resolution)
+    seen = seen_in(load_segmenter("demo", device="cpu"), pictures)
+    layers = last_layers(model)
+    for who, masks in (("the segmenter sees", seen), ("the renderer says", said)):
+        others = {name: mask.roll(count // 2, dims=0) for name, mask in masks.items()}
+        mirrored = {name: mask.flip(-1) for name, mask in masks.items()}
+        print(f"## Rooms: {count}, what {who}\n\n{HEAD}")
+        for layer in layers:
+            maps = maps_of(model, layer, w)
+            found = labelled(layer, maps, masks)
+            print(told(found, *(labelled(layer, maps, control) for control in (others, mirrored))), flush=True)
+            if layer == layers[-2] and masks is seen:
+                sheet(found, maps, pictures, units=6, each=2).save(out / "dissect_rooms.png")
+        print()
+
+
+def causes(count: int, screened: int) -> None:
+    """Units removed and inserted in the generator."""
+    model, seer = styles.load_generator("demo", device="cpu"), load_segmenter("demo", device="cpu")
+    w, other = model.map(draw(HELD_OUT + 101, screened)), model.map(draw(HELD_OUT + 102, count))
+    seen, layers = seen_in(seer, pictures_of(model, w)), last_layers(model)
+    found = {layer: labelled(layer, maps_of(model, layer, w), seen) for layer in layers}
+    alone = {layer: lost(model, layer, w, seer) for layer in layers}
+    print(f"## Causes: units chosen in {screened} rooms, measured in {count} others\n\n{CAUSES}")
+    for thing in THINGS:
+        layer = max(layers, key=lambda name: float(alone[name][thing].topk(4).values.sum()))
+        units = len(found[layer].units)
+        orders = {
+            "take most away": alone[layer][thing].argsort(descending=True).tolist(),
+            "highest IoU": [unit.channel for unit in found[layer].detectors(thing)],
+            "random": torch.randperm(units, generator=torch.Generator().manual_seed(7)).tolist(),
+        }
+        for name, order in orders.items():
+            sets = [order[:size] for size in SETS[:4] if size <= len(order)]
+            sets = sets if name == "take most away" else sets[-1:]
+            for change in area_changes(model, layer, sets, other, seer, concept=thing) if sets else []:
+                print(cause(thing, layer, name, change), flush=True)
+
+
+def lost(model: Generator, layer: str, w: Tensor, seer: Segmenter) -> dict[str, Tensor]:
+    """How much of each thing's area goes without each unit alone."""
+    sets = [[unit] for unit in range(model.layer(layer).channels)]
+    changes = area_changes(model, layer, sets, w, seer, concept="wall", where=torch.zeros(len(w), 1, 1))
+    return {thing: torch.tensor([each.whole[thing] - each.removed[thing] for each in changes]) for thing in THINGS}
+
+
+CAUSES = (
+    "| thing | layer | units | how many | area, % of the picture | without them | inserted | others move without them |"
+    "\n|---|---|---|---|---|---|---|---|"
+)
+THINGS = ("shade", "pendant", "window", "picture", "bed")
+
+
+def cause(thing: str, layer: str, name: str, change: AreaChange) -> str:
+    """A line of the table: areas in %, and the mean change of the other things' areas relative to them."""
+    others = [key for key in THINGS if key != thing and change.whole[key] > 0]
+    rest = [abs(change.removed[key] / change.whole[key] - 1) for key in others]
+    areas = [f"{100 * each[thing]:.2f}" for each in (change.whole, change.removed, change.inserted)]
+    cells = (thing, layer, name, str(len(change.units)), *areas, f"{sum(rest) / len(rest):.0%}")
+    return f"| {' | '.join(cells)} |"
 
 
 def judge(out: Path, each: int) -> None:
@@ -129,12 +191,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/dissect"))
     parser.add_argument("--rooms", type=int, default=300)
+    parser.add_argument("--screened", type=int, default=60, help="rooms in which units are chosen for what they cause")
+    parser.add_argument("--only", nargs="+", default=["rooms", "causes", "judge"], help="which parts to run")
     parser.add_argument("--each", type=int, default=8, help="pictures of each concept for the judge")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
-        rooms(args.out, args.rooms)
-        judge(args.out, args.each)
+        if "rooms" in args.only:
+            rooms(args.out, args.rooms)
+        if "causes" in args.only:
+            causes(args.rooms, args.screened)
+        if "judge" in args.only:
+            judge(args.out, args.each)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from styles.checkpoints.checkpoint import convert, load_generator, save_generator
     from styles.checkpoints.stored import UnsafeFileError
+    from styles.dissection.intervention import AreaChange, area_changes
+    from styles.dissection.segmenter import Segmenter, load_segmenter
     from styles.dissection.units import Dissection, dissect
     from styles.generator import Generator, Layer
     from styles.layers import GeneratorConfig
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from styles.units.search import RankingCancelledError
 
 _HOMES = {
+    "AreaChange": "dissection.intervention",
     "Dissection": "dissection.units",
     "FolderPairs": "relighting.photographs",
     "Generator": "generator",
@@ -62,9 +65,11 @@ _HOMES = {
     "RuleEdit": "rules.edit",
     "Schedule": "relighting.training",
     "Statistics": "units.modulate",
+    "Segmenter": "dissection.segmenter",
     "SwitchedPairs": "relighting.rooms",
     "UnitEdit": "units.modulate",
     "UnsafeFileError": "checkpoints.stored",
+    "area_changes": "dissection.intervention",
     "contact_sheet": "pictures",
     "convert": "checkpoints.checkpoint",
     "dissect": "dissection.units",
@@ -74,6 +79,7 @@ _HOMES = {
     "light_layer": "units.modulate",
     "load_generator": "checkpoints.checkpoint",
     "load_relighter": "relighting.network",
+    "load_segmenter": "dissection.segmenter",
     "mixed": "units.modulate",
     "rank_units": "units.rank",
     "relight": "relighting.photo",
@@ -94,6 +100,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AreaChange",
     "Dissection",
     "FolderPairs",
     "Generator",
@@ -108,10 +115,12 @@ __all__ = [
     "Row",
     "RuleEdit",
     "Schedule",
+    "Segmenter",
     "Statistics",
     "SwitchedPairs",
     "UnitEdit",
     "UnsafeFileError",
+    "area_changes",
     "contact_sheet",
     "convert",
     "dissect",
@@ -121,6 +130,7 @@ __all__ = [
     "light_layer",
     "load_generator",
     "load_relighter",
+    "load_segmenter",
     "mixed",
     "rank_units",
     "relight",

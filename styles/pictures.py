@@ -49,14 +49,15 @@ def grid(images: Float[Tensor, "batch rgb h w"], *, columns: int) -> Picture:
 
 
 def save_picture(picture: Picture, path: str | Path) -> None:
-    """Write a picture in the format that the name's ending says; a half-written one never stands under the name.
+    """Write a picture in the format that the name's ending says, a lossy one at quality 95; a half-written one never
+    stands under the name.
 
     Raises:
         ValueError: an ending that is no picture's.
         OSError: the folder is missing or cannot be written.
     """
     with whole(path) as part:
-        picture.save(part)
+        picture.save(part, quality=95)
 
 
 def save_sweep(

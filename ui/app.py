@@ -27,7 +27,7 @@ from ui.workshop.uploads import Uploads
 TITLE = "Concept Edit"
 HEAD = """# Concept Edit
 Change what a model knows, in seconds, and see what it did."""
-CARDS = ("style", "suppress", "balance", "slide", "lamp", "fact", "expert")
+CARDS = ("style", "suppress", "balance", "slide", "lamp", "relight", "fact", "expert")
 """The errands, in the order they are shown; `ui/<name>/` is the card."""
 _workshops: WeakKeyDictionary[gr.Blocks, Workshop] = WeakKeyDictionary()
 """The workshop of every page that was built."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,13 @@ from styles.commands.options import (
 )  # fmt: skip
 from styles.reading import mask_of
 from styles.seeds import seeds_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from styles.dissection.segmenter import Segmenter
+    from styles.dissection.units import Dissection
+    from styles.generator import Generator
 
 
 def rank(
@@ -130,6 +138,15 @@ def dissect(
         Path | None,
         typer.Option("--masks", help="Folder CONCEPT/SEED.png of white marks. [the embedded rooms' own, for 'demo']"),
     ] = None,
+    segmenter: Annotated[
+        str | None,
+        typer.Option("--segmenter", help="Finds the concepts: 'demo' (rooms), or a .safetensors file."),
+    ] = None,
+    concepts: Annotated[str | None, typer.Option(help="Classes of the segmenter, such as shade,bed. [all]")] = None,
+    change: Annotated[
+        str | None,
+        typer.Option(help="With a segmenter: remove and insert the best 1, 2, 4, 8 units of this concept; its areas."),
+    ] = None,
     model: ModelOption = "demo",
     seeds: SeedsOption = "0-199",
     truncation: TruncationOption = 1.0,
@@ -139,17 +156,58 @@ def dissect(
     device: DeviceOption = "auto",
 ) -> None:
     """Network Dissection: what each unit of a layer detects, with the pictures that show it."""
-    from styles.dissection.activations import maps_of
-    from styles.dissection.marks import embedded_masks, masks_in
+    from styles.dissection.activations import maps_of, pictures_of
+    from styles.dissection.marks import masks_in
     from styles.dissection.report import save_report
+    from styles.dissection.segmenter import known, load_segmenter, seen_in
     from styles.dissection.units import labelled
 
+    if masks is not None and segmenter is not None:
+        raise ValueError("give --masks or --segmenter, to say who knows what stands where.")
+    if segmenter is None and (concepts or change):
+        raise ValueError("--concepts and --change need --segmenter, which finds them in pictures.")
+    if masks is None and segmenter is None and model != "demo":
+        raise ValueError(
+            "only the embedded rooms know what stands where; give --masks FOLDER (CONCEPT/SEED.png) or --segmenter FILE"
+        )
+    seer = None if segmenter is None else load_segmenter(segmenter, device=device)
+    names = [name.strip() for name in concepts.split(",")] if concepts else None
+    if seer is not None:
+        known(seer, [*(names or []), *([change] if change else [])])
     loaded, w = opened(model, seeds, truncation, label, device)
-    if masks is None and model != "demo":
-        raise ValueError("only the embedded rooms know what stands where; give --masks FOLDER (CONCEPT/SEED.png)")
     listed = seeds_of(seeds)
-    marks = embedded_masks(loaded.sample_z(listed)) if masks is None else masks_in(masks, listed)
+    pictures = pictures_of(loaded, w)
+    if seer is not None:
+        marks: Mapping[str, Tensor] = seen_in(seer, pictures, names)
+    else:
+        marks = _embedded(loaded, listed) if masks is None else masks_in(masks, listed)
     maps = maps_of(loaded, layer, w, progress=progress_bar("pictures"))
     found = labelled(layer, maps, marks, share=share, least=least)
-    save_report(found, maps, loaded.synthesize(w).cpu(), out, title=f"Units of {layer}")
+    save_report(found, maps, pictures, out, title=f"Units of {layer}")
     typer.echo(f"{found.sentence()} Written to {out}")
+    if seer is not None and change:
+        _tell_changes(loaded, w, seer, found, change)
+
+
+def _embedded(model: Generator, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+    from styles.dissection.marks import embedded_masks
+
+    return embedded_masks(model.sample_z(seeds), size=model.config.resolution)
+
+
+def _tell_changes(model: Generator, w: Tensor, seer: Segmenter, found: Dissection, concept: str) -> None:
+    """How the area of each thing changes without a concept's best units, and with them where it is not."""
+    from styles.dissection.intervention import area_changes
+
+    units = [unit.channel for unit in found.detectors(concept)]
+    if not units:
+        raise ValueError(f"no unit of {found.layer} detects {concept}, so there is none to remove; try another layer.")
+    sets = [units[:count] for count in (1, 2, 4, 8) if count <= len(units)]
+    typer.echo(f"\nArea in % of the picture: {concept}'s best units removed everywhere, or inserted where it is not")
+    typer.echo(f"{'':<14}" + "".join(f"{name:>12}" for name in seer.classes))
+    changes = area_changes(model, found.layer, sets, w, seer, concept=concept)
+    rows = [("as it is", changes[0].whole)]
+    for each in changes:
+        rows += [(f"removed {len(each.units)}", each.removed), (f"inserted {len(each.units)}", each.inserted)]
+    for name, areas in rows:
+        typer.echo(f"{name:<14}" + "".join(f"{100 * areas[key]:12.2f}" for key in seer.classes))

@@ -30,11 +30,19 @@ def relight(
     from styles.pictures import save_picture
     from styles.relighting.network import load_relighter
     from styles.relighting.photo import relight as relit
+    from styles.relighting.photo import seen_at
     from styles.relighting.photographs import open_photo
 
-    picture, region = open_photo(photo), None if mask is None else mask_of(mask)
-    save_picture(relit(load_relighter(net, device=device), picture, fraction, region, reach=reach), out)
-    typer.echo(f"{photo.name} with its lamps at {fraction:g} of their light, written to {out}")
+    loaded, picture = load_relighter(net, device=device), open_photo(photo)
+    region, bar = None if mask is None else mask_of(mask), progress_bar("rows")
+    save_picture(relit(loaded, picture, fraction, region, reach=reach, progress=bar), out)
+    seen = seen_at(loaded, picture.size)
+    shrunk = (
+        f"; the network saw it at {seen[0]} x {seen[1]} pixels, the change of light is laid over all "
+        f"{picture.width} x {picture.height} strip by strip"
+    )
+    how = shrunk if seen != picture.size else ""
+    typer.echo(f"{photo.name} with its lamps at {fraction:g} of their light, written to {out}{how}")
 
 
 def train(

@@ -19,6 +19,11 @@ def relighter_file() -> Path:
     return _checked("relighter", "the embedded relighter")
 
 
+def segmenter_file() -> Path:
+    """The path of the embedded segmenter, after checking its SHA-256 against `segmenter.json`."""
+    return _checked("segmenter", "the embedded segmenter")
+
+
 def _checked(name: str, what: str) -> Path:
     card, weights = FOLDER / f"{name}.json", FOLDER / f"{name}.safetensors"
     if not (card.is_file() and weights.is_file()):

@@ -63,6 +63,20 @@ def maps_of(
     return torch.cat(found)
 
 
+@torch.no_grad()
+def pictures_of(network: nn.Module, probe: Tensor, *, batch: int = 32) -> Float[Tensor, "pictures rgb h w"]:
+    """What the probe set shows: what a generator makes of its latents, or the pictures that it is; on the CPU.
+
+    Raises:
+        ValueError: an empty probe.
+    """
+    if not len(probe):
+        raise ValueError("the probe set is empty; give some pictures")
+    if not isinstance(network, Generator):
+        return probe.cpu()
+    return torch.cat([network.synthesize(part).cpu() for part in probe.split(batch)])
+
+
 def module_of(network: nn.Module, layer: str) -> nn.Module:
     """The module of that name.
 

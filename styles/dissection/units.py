@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from styles.dissection.activations import maps_of, pieces
+from styles.dissection.activations import maps_of, pictures_of, pieces
+from styles.dissection.segmenter import Segments, seen_in
 
 LEAST = 0.04
 """IoU from which on a unit is said to detect a concept."""
@@ -88,7 +89,7 @@ def dissect(
     network: nn.Module,
     layer: str,
     probe: Tensor,
-    concepts: Mapping[str, Tensor] | Sequence[str],
+    concepts: Mapping[str, Tensor] | Sequence[str] | Segments,
     *,
     share: float = 0.01,
     least: float = LEAST,
@@ -101,12 +102,16 @@ def dissect(
     """Label every unit of a layer.
 
     `network`, `layer`, `probe`: as `maps_of`. `concepts`: masks by name (pictures x h x w, true or over 0.5 where the
-    concept is; all of one size); or names alone, which `clip` scores on `pictures` (one per probe row). `share` of all
-    places lie above a unit's threshold. Labels need at least `least`; with CLIP they need a score above 0.
+    concept is; all of one size); a segmenter, such as `load_segmenter()`, which finds them in what a generator makes of
+    the probe, or in the probe itself; or names alone, which `clip` scores on `pictures` (one per probe row). `share` of
+    all places lie above a unit's threshold. Labels need at least `least`; with CLIP they need a score above 0.
 
     Raises:
-        ValueError: as `maps_of`; no concept, masks that do not fit the probe, names without `clip` and `pictures`.
+        ValueError: as `maps_of`; no concept, masks that do not fit the probe, a segmenter of other classes, names
+            without `clip` and `pictures`.
     """
+    if isinstance(concepts, Segments):
+        concepts = seen_in(concepts, pictures_of(network, probe, batch=batch))
     maps = maps_of(network, layer, probe, batch=batch, progress=progress)
     return labelled(layer, maps, concepts, share=share, least=least, top=top, clip=clip, pictures=pictures)
 

@@ -6,21 +6,18 @@ Fully convolutional, so that pictures of any size go through it. After Cui et al
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from styles.files import whole
+from styles.network_file import load_network, save_network
 from styles.placement import placed
-from styles.reading import parse_json, sentence
 
 FORMAT = "styles.relighter/1"
 WIDTHS = (24, 48, 64, 96)
@@ -101,14 +98,8 @@ class Relighter(nn.Module):
 
     def save(self, path: str | os.PathLike[str], *, note: str = "", dtype: torch.dtype = torch.float16) -> None:
         """Write weights, shape and a note on what it was trained on to a .safetensors file."""
-        target = Path(path)
-        if target.suffix != ".safetensors":
-            raise ValueError(f"relighters are saved as .safetensors, got {target.name!r}.")
-        weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in self.state_dict().items()}
         config = {"widths": self.widths, "side": self.side, "note": note}
-        with whole(target) as part:
-            save_file(weights, part, metadata={"format": FORMAT, "config": json.dumps(config, sort_keys=True)})
-            part.chmod(0o644)
+        save_network(self, path, config, form=FORMAT, kind="relighter", dtype=dtype)
 
 
 def load_relighter(source: str | os.PathLike[str] = "demo", *, device: str | torch.device = "auto") -> Relighter:
@@ -121,31 +112,12 @@ def load_relighter(source: str | os.PathLike[str] = "demo", *, device: str | tor
         from styles.demo import relighter_file
 
         source = relighter_file()
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(f"no file {str(path)!r}; give 'demo' or a .safetensors file of a relighter.")
-    try:
-        with safe_open(path, "pt") as file:
-            net = _shaped(file.metadata() or {}, path.name)
-            wanted = {name: list(value.shape) for name, value in net.state_dict().items()}
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            if wanted != found:
-                raise ValueError(f"{path.name}: its weights do not have the shapes that it says; train it anew.")
-            net.load_state_dict({name: file.get_tensor(name).float() for name in wanted})
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged or no .safetensors file ({sentence(error)}).") from None
-    if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
-        raise ValueError(f"{path.name} holds weights that are no numbers; train it anew.")
-    return net.to(placed(device)).eval().requires_grad_(False)
+    return load_network(source, _shaped, form=FORMAT, kind="relighter").to(placed(device))
 
 
-def _shaped(metadata: dict[str, str], name: str) -> Relighter:
+def _shaped(config: Mapping[str, Any], name: str) -> Relighter:
     """The network that a file describes, its numbers still to come."""
-    if metadata.get("format") != FORMAT:
-        said = sentence(metadata.get("format", "nothing"))
-        raise ValueError(f"{name} says {said!r} is its format, expected {FORMAT!r}: no relighter of this toolkit.")
-    config = parse_json(metadata.get("config", ""), name)
-    widths, side = (config.get("widths"), config.get("side")) if isinstance(config, dict) else (None, None)
+    widths, side = config.get("widths"), config.get("side")
     if not isinstance(widths, list) or not 2 <= len(widths) <= DEEPEST or not all(map(_width, widths)):
         raise ValueError(f"{name}: widths must be 2 to {DEEPEST} multiples of {GROUPS} up to {WIDEST}.")
     if type(side) is not int or not 16 <= side <= 2048:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,13 +22,19 @@ RADIUS, EPSILON = 2, 2e-3
 values in [-1, 1])."""
 EDGE = 2
 """Pixels of the network's picture by which shrinking the mask and enlarging the change spread it."""
-STRIP = 1 << 21
+STRIP = 1 << 19
 """Pixels that are painted at a time."""
 
 
 @torch.no_grad()
 def relight(
-    net: Relighter, photo: Picture, fraction: float, mask: Tensor | None = None, *, reach: float = 0.5
+    net: Relighter,
+    photo: Picture,
+    fraction: float,
+    mask: Tensor | None = None,
+    *,
+    reach: float = 0.5,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Picture:
     """The photograph with its lamps at a fraction of their light; a new picture of the same size.
 
@@ -42,9 +48,9 @@ def relight(
     A photograph no larger than the network's `side` is painted as the network paints it. A larger one is shrunk to
     that side; what the network does there is written as a linear function of the photograph's own colours around each
     place (the fast guided filter of He and Sun, 2015), and this function is applied to the full picture strip by
-    strip. So the change of light is coarse, the detail is the photograph's, and memory grows by little more than the
-    picture and its copy.
-    Transparency is kept.
+    strip. So the change of light is coarse, the detail is the photograph's, and memory grows with the picture by its
+    copy alone (4 bytes a pixel). `seen_at` says which of the two it is. `progress(done, rows)` is called after each
+    strip with the rows that are done; what it raises ends the work. Transparency is kept.
 
     Raises:
         ValueError: a fraction outside [0, 1], a mask that is empty or no h x w, a reach outside [0.05, 1], or a
@@ -55,18 +61,26 @@ def relight(
     if photo.width * photo.height > MOST_PIXELS:
         raise ValueError(f"the photograph has more than {MOST_PIXELS >> 20} megapixels; shrink it first.")
     device = next(net.parameters()).device
-    small = _shrunk(photo, net.side)
+    small = _shrunk(photo, seen_at(net, photo.size))
     seen = tensor_of(small)[None].to(device)
     region = torch.ones_like(seen[:, :1]) if mask is None else _marked(mask, seen.shape[-2:]).to(device)
     painted = net(seen, torch.full((1,), float(fraction), device=device), region).clamp(-1, 1)
     window = None if mask is None else _window(region, reach)
     if small.size == photo.size:
         change = painted - seen if window is None else (painted - seen) * window
-        return _finished(photo, _levels(seen + change))
+        return _finished(photo, _picture(seen + change))
     gain, added = guided(seen, painted)
     if window is not None:
         gain, added = 1 + (gain - 1) * window, added * window
-    return _finished(photo, _enlarged(photo, torch.cat([gain, added], 1)[0].cpu()))
+    return _finished(photo, _enlarged(photo, torch.cat([gain, added], 1)[0].cpu(), progress))
+
+
+def seen_at(net: Relighter, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height at which the network sees a photograph of this size: its own, or shrunk to the network's."""
+    scale = net.side / max(size)
+    if scale >= 1:
+        return size
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def guided(
@@ -87,15 +101,14 @@ def _box(images: Tensor) -> Tensor:
     return nnf.avg_pool2d(images, 2 * RADIUS + 1, 1, RADIUS, count_include_pad=False)
 
 
-def _shrunk(photo: Picture, side: int) -> Picture:
-    """The photograph at a longer side of at most `side` pixels."""
+def _shrunk(photo: Picture, size: tuple[int, int]) -> Picture:
+    """The photograph at this size; a copy in RGB is made of one in another mode alone."""
     from PIL import Image
 
-    scale = side / max(photo.size)
-    if scale >= 1:
+    if size == photo.size:
         return photo
-    size = tuple(max(1, round(length * scale)) for length in photo.size)
-    return photo.convert("RGB").resize(size, Image.Resampling.BOX)  # type: ignore[arg-type]
+    plain = photo if photo.mode == "RGB" else photo.convert("RGB")
+    return plain.resize(size, Image.Resampling.BOX)
 
 
 def _marked(mask: Tensor, size: tuple[int, int] | torch.Size) -> Float[Tensor, "1 1 h w"]:
@@ -125,16 +138,20 @@ def _spread(region: Tensor, pixels: int) -> Tensor:
     return nnf.max_pool2d(across, (2 * pixels + 1, 1), 1, (pixels, 0))
 
 
-def _enlarged(photo: Picture, fields: Float[Tensor, "6 h w"]) -> np.ndarray:
+def _enlarged(photo: Picture, fields: Float[Tensor, "6 h w"], progress: Callable[[int, int], None] | None) -> Picture:
     """gain · photo + offset at full size, strip by strip."""
+    from PIL import Image
+
     width, height = photo.size
     wide = nnf.interpolate(fields[None], size=(fields.shape[1], width), mode="bilinear")[0]
-    made, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP // width)
+    made, rows = Image.new("RGB", photo.size), max(1, STRIP // width)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
         strip = tensor_of(photo.crop((0, top, width, bottom)))
         gain, added = _rows(wide, top, bottom, height).chunk(2)
-        made[top:bottom] = _levels((gain * strip + added)[None])
+        made.paste(_picture((gain * strip + added)[None]), (0, top))
+        if progress is not None:
+            progress(bottom, height)
     return made
 
 
@@ -146,15 +163,14 @@ def _rows(fields: Float[Tensor, "planes h w"], top: int, bottom: int, height: in
     return torch.lerp(fields[:, low], fields[:, high], (at - low)[:, None])
 
 
-def _levels(images: Float[Tensor, "1 rgb h w"]) -> np.ndarray:
-    """Display values as 8-bit h x w x rgb."""
-    return ((images[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
-
-
-def _finished(photo: Picture, levels: np.ndarray) -> Picture:
+def _picture(images: Float[Tensor, "1 rgb h w"]) -> Picture:
+    """Display values as an 8-bit picture."""
     from PIL import Image
 
-    made = Image.fromarray(levels)
+    return Image.fromarray(((images[0].clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def _finished(photo: Picture, made: Picture) -> Picture:
     if "A" in photo.getbands():
         made.putalpha(photo.getchannel("A"))
     return made

@@ -32,7 +32,8 @@ def open_photo(path: str | Path) -> Picture:
             ImageOps.exif_transpose(picture, in_place=True)
         except Exception as error:  # EXIF comes from strangers
             raise ValueError(f"{Path(path).name} has damaged EXIF data ({sentence(error)}); save it anew.") from None
-        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        mode = "RGBA" if picture.has_transparency_data else "RGB"
+        return picture if picture.mode == mode else picture.convert(mode)
 
 
 def tensor_of(picture: Picture) -> Float[Tensor, "rgb h w"]:

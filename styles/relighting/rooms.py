@@ -94,20 +94,21 @@ class SwitchedPairs:
     @torch.no_grad()
     def draw(self, count: int, size: int, generator: torch.Generator) -> Batch:
         """Pictures of the generator, resized where `size` is not its resolution."""
-        w, strength = self._burning(count, generator)
+        w, strength = self.burning(count, generator)
         fractions = fractions_of(count, generator)
-        on, off, part = (self._painted(w, strength * share) for share in (0.0, 1.0, 1 - fractions))
+        on, off, part = (self.painted(w, strength * share) for share in (0.0, 1.0, 1 - fractions))
         dim, whole = torch.rand(2, count, generator=generator)[:, :, None, None, None] < 0.5
         change = (on - off).abs().mean(1, keepdim=True)
         mask = (change > 0.5 * change.amax((2, 3), keepdim=True)).float()
         batch = Batch(torch.where(dim, on, off), fractions, torch.where(whole, torch.ones_like(mask), mask), part)
         return mirrored(sized(batch, size), generator)
 
-    def _painted(self, w: Tensor, strength: Tensor) -> Tensor:
+    def painted(self, w: Tensor, strength: Tensor) -> Tensor:
+        """Pictures under the switch at these strengths, 0 as they are."""
         with self.switch.applied(self.model, strength=strength):
             return self.model.synthesize(w).float().cpu()
 
-    def _burning(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def burning(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents whose lamp burns, and how far each is switched."""
         found: list[Tensor] = []
         strengths: list[Tensor] = []
@@ -123,4 +124,5 @@ class SwitchedPairs:
 def switched_rooms(marked: int = 4) -> SwitchedPairs:
     """The embedded generator under the switch that is solved from the lampshades of some of its lit rooms."""
     model, z = load_generator("demo", device="cpu"), lit_latents(marked)
-    return SwitchedPairs(model, solve_control(model, model.map(z), render(factors_of(z)).masks["shade"]))
+    masks = render(factors_of(z), size=model.config.resolution).masks
+    return SwitchedPairs(model, solve_control(model, model.map(z), masks["shade"]))

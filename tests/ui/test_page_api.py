@@ -27,7 +27,7 @@ def test_the_example_runs(server: str, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_arguments_of_the_errands_have_names_and_defaults(server: str) -> None:
     endpoints = httpx.get(f"{server}gradio_api/info").json()["named_endpoints"]
-    for name in ("/style", "/suppress", "/balance_people", "/slide", "/lamp", "/fact"):
+    for name in ("/style", "/suppress", "/balance_people", "/slide", "/lamp", "/relight", "/fact"):
         given = endpoints[name]["parameters"]
         assert [each["parameter_name"] for each in given if each["parameter_name"].startswith("param_")] == [], name
         assert all(each["parameter_has_default"] for each in given), name

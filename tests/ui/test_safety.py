@@ -175,8 +175,9 @@ def test_every_action_has_a_name_and_a_description(server):
         "balance_": f"{bench} checkpoint people",
         "slide_": f"{bench} strip",
         "lamp_": "rooms wipe other_rooms neurons save load gif",
+        "relight_": "photo example wipe picture",
     }
-    parts[""] += " style suppress slide lamp fact"
+    parts[""] += " style suppress slide lamp relight fact"
     wanted = {f"/{first}{name}" for first, names in parts.items() for name in names.split()} | {"/audit"}
     assert set(endpoints) == wanted
     assert [name for name, about in endpoints.items() if not about.get("description")] == []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from concept_edit.models.opened import OpenedModel
     from ui.workshop.versions import Version
 
-_CLICK = "() => setTimeout(() => document.querySelector('#{place} a, a#{place}, #{place}')?.click(), 150)"
+CLICK = "() => setTimeout(() => document.querySelector('#{place} a, a#{place}, #{place}')?.click(), 150)"
 """Press the hidden download button, so that making a file and having it is one click."""
 
 
@@ -66,7 +66,7 @@ def wire(workshop: Workshop, visit: gr.State, card: str, downloads: Downloads) -
             _maker(workshop, card, kind, downloads.note, file), visit, [downloads.note, file],
             api_name=f"{card}_{kind}", **LANE,
         )  # fmt: skip
-        job.then(None, js=_CLICK.replace("{place}", f"{card}-file-{kind}"), api_visibility="private")
+        job.then(None, js=CLICK.replace("{place}", f"{card}-file-{kind}"), api_visibility="private")
 
 
 def _maker(workshop: Workshop, card: str, kind: str, told: gr.HTML, file: gr.DownloadButton) -> Any:

@@ -119,9 +119,9 @@ def shown(cells: Sequence[Cell], *, stale: bool = False) -> str:
 
 def _column(cell: Cell) -> str:
     prompt, role = html.escape(cell.shot.prompt), ROLES[cell.role]
-    before = _shot("before", cell.before, _alt("before", cell.shot.prompt, cell.saw_before), "painting…")
+    before = shot("before", cell.before, _alt("before", cell.shot.prompt, cell.saw_before), "painting…")
     over = "" if cell.before is None else f'<img class="over" alt="" src="{url_of(cell.before)}">'
-    after = _shot("after", cell.after, _alt("after", cell.shot.prompt, cell.saw_after), "waits", over)
+    after = shot("after", cell.after, _alt("after", cell.shot.prompt, cell.saw_after), "waits", over)
     saw = f"<i>seen: {html.escape(cell.saw_before)} → {html.escape(cell.saw_after)}</i>" if cell.saw_after else ""
     veil = " veil" if cell.veiled else ""
     hint = ". Blurred; Enter shows it" if cell.veiled else ""
@@ -131,11 +131,12 @@ def _column(cell: Cell) -> str:
     )
 
 
-def _shot(side: str, picture: Image | None, alt: str, waiting: str, over: str = "") -> str:
+def shot(side: str, picture: Image | None, alt: str, waiting: str, over: str = "", *, most: int = _LARGEST) -> str:
+    """One picture of a figure, `before` or `after`; `over` is what wiping shows instead."""
     inside = (
         f'<span class="wait">{waiting}</span>'
         if picture is None
-        else (f'<img alt="{html.escape(alt)}" src="{url_of(picture)}">{over}')
+        else (f'<img alt="{html.escape(alt)}" src="{url_of(picture, most)}">{over}')
     )
     return f'<div class="shot {side}"><b>{side.upper()}</b>{inside}</div>'
 

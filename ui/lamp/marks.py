@@ -26,8 +26,9 @@ _FAINT = 24
 """Paint of less opacity (of 255) does not count."""
 
 
-def painted(canvas: str | None, side: int) -> Float[torch.Tensor, "h w"] | None:
-    """What is painted on a painter as a side x side mask; None where nothing is."""
+def painted(canvas: str | None, side: int | None) -> Float[torch.Tensor, "h w"] | None:
+    """What is painted on a painter as a side x side mask, or (None) one of the canvas's own pixels; None where nothing
+    is."""
     mark = mark_of(canvas, largest=LARGEST)
     if mark is None:
         return None
@@ -51,8 +52,8 @@ def mask_file(path: str, side: int) -> Float[torch.Tensor, "h w"]:
     return _mask(band, side)
 
 
-def _mask(band: Picture, side: int) -> Float[torch.Tensor, "h w"]:
-    small = band.resize((side, side), Image.Resampling.BOX)
+def _mask(band: Picture, side: int | None) -> Float[torch.Tensor, "h w"]:
+    small = band if side is None else band.resize((side, side), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)
 
 

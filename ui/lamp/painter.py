@@ -48,8 +48,9 @@ _CSS = """
   transform: translate(-50%, -50%); display: none;}
 """
 _SCRIPT = """
-const side = 512, find = name => element.querySelector('.' + name);
-let from = null, erasing = false, at = [side / 2, side / 2], past = [], shown = null;
+const find = name => element.querySelector('.' + name);
+let from = null, erasing = false, at = [256, 256], past = [], shown = null;
+const size = () => [find('paint').width, find('paint').height];
 const pen = () => find('paint').getContext('2d', {willReadFrequently: true});
 const held = () => { try { return JSON.parse(props.value || '{}') } catch { return {} } };
 function line(a, b) {
@@ -61,12 +62,18 @@ function line(a, b) {
   c.beginPath(); c.moveTo(a[0], a[1]); c.lineTo(b[0], b[1]); c.stroke();
   c.beginPath(); c.arc(b[0], b[1], c.lineWidth / 2, 0, 7); c.fill();
 }
-function remember() { past.push(pen().getImageData(0, 0, side, side)); past = past.slice(-20); }
+function remember() { past.push(pen().getImageData(0, 0, ...size())); past = past.slice(-20); }
 function keep() { shown = JSON.stringify({...held(), mark: find('paint').toDataURL()}); props.value = shown; show(); }
 function ring(visible) {
-  const r = find('ring'), s = find('size').value / side * 100 + '%';
-  Object.assign(r.style, {display: visible ? 'block' : 'none', width: s, height: s,
-    left: at[0] / side * 100 + '%', top: at[1] / side * 100 + '%'});
+  const r = find('ring'), share = (length, i) => length / size()[i] * 100 + '%', s = find('size').value;
+  Object.assign(r.style, {display: visible ? 'block' : 'none', width: share(s, 0), height: share(s, 1),
+    left: share(at[0], 0), top: share(at[1], 1)});
+}
+function fit(shape) {
+  const canvas = find('paint'), [wide, high] = shape || [512, 512], style = find('stage').style;
+  if (shape) Object.assign(style, {aspectRatio: wide / high, maxWidth: 'min(560px, ' + 50 * wide / high + 'vh)'});
+  if (canvas.width === wide && canvas.height === high) return;
+  canvas.width = wide; canvas.height = high; at = [wide / 2, high / 2];
 }
 function show() {
   const value = held();
@@ -76,15 +83,16 @@ function show() {
   find('eraser').setAttribute('aria-pressed', String(erasing));
   if (props.value === shown) return;
   shown = props.value; past = [];
-  pen().clearRect(0, 0, side, side);
+  fit(value.shape);
+  pen().clearRect(0, 0, ...size());
   if (!value.mark) return;
   const mark = new Image();
-  mark.onload = () => { pen().globalCompositeOperation = 'source-over'; pen().drawImage(mark, 0, 0, side, side); };
+  mark.onload = () => { pen().globalCompositeOperation = 'source-over'; pen().drawImage(mark, 0, 0, ...size()); };
   mark.src = value.mark;
 }
 function place(event) {
-  const box = find('paint').getBoundingClientRect();
-  return [(event.clientX - box.left) * side / box.width, (event.clientY - box.top) * side / box.height];
+  const box = find('paint').getBoundingClientRect(), [wide, high] = size();
+  return [(event.clientX - box.left) * wide / box.width, (event.clientY - box.top) * high / box.height];
 }
 element.addEventListener('pointerdown', event => {
   if (!event.target.closest('.paint') || event.button) return;
@@ -109,7 +117,7 @@ function undo() { if (past.length) { pen().putImageData(past.pop(), 0, 0); keep(
 element.addEventListener('keydown', event => {
   if (!event.target.closest('.paint')) return;
   const steps = {ArrowLeft: [-12, 0], ArrowRight: [12, 0], ArrowUp: [0, -12], ArrowDown: [0, 12]}[event.key];
-  if (steps) at = at.map((x, i) => Math.min(side, Math.max(0, x + steps[i])));
+  if (steps) at = at.map((x, i) => Math.min(size()[i], Math.max(0, x + steps[i])));
   else if (event.key === ' ') { remember(); line(at, at); keep(); }
   else if (event.key === 'z' && (event.ctrlKey || event.metaKey)) undo();
   else return;
@@ -145,7 +153,8 @@ def painter(label: str, *, elem_id: str, extra: Extra = Extra()) -> gr.HTML:  # 
 
 
 def held(room: Picture, mark: Picture | None, **more: Any) -> str:
-    """A room and a mark (RGBA, opaque where it is marked) as the component's value; `more` is for a card's script."""
+    """A room and a mark (RGBA, opaque where it is marked) as the component's value; `more` is for a card's script.
+    `shape`, if it is there, is the canvas's width and height in pixels; without it the picture is a square of 512."""
     return json.dumps({"room": _url(room, "WEBP"), "mark": "" if mark is None else _url(mark), **more})
 
 

@@ -78,7 +78,10 @@ def test_the_verb_relights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caps
     Image.fromarray(mark).save(tmp_path / "mask.png")
     ask = ("relight", "photo.png", "--fraction", "0.3")
     assert run(monkeypatch, tmp_path, *ask, "--out", "x.png") == 0
-    assert "photo.png with its lamps at 0.3 of their light" in capsys.readouterr().out
+    side = styles.load_relighter("demo", device="cpu").side
+    told = capsys.readouterr().out
+    assert "photo.png with its lamps at 0.3 of their light" in told
+    assert f"the network saw it at {side} x {side} pixels, the change of light is laid over all 160 x 160" in told
     made = Image.open(tmp_path / "x.png")
     assert made.size == photo.size
     assert np.asarray(made).mean() < np.asarray(photo).mean() - 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from lit_rooms import rooms
 from PIL import Image
 
 import styles
-from styles.relighting.photo import guided
+from styles.relighting.photo import guided, seen_at
 from styles.relighting.photographs import open_photo
 
 
@@ -123,3 +125,53 @@ def test_photographs_are_turned_as_their_exif_says(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(ValueError, match=r"cut\.png"):
         open_photo(tmp_path / "cut.png")
+
+
+def test_memory_grows_with_the_photograph_by_it_and_its_copy(net: styles.Relighter, tmp_path: Path) -> None:
+    """Read, relit and written in a process of its own: 8 bytes a pixel, and what the strips take whatever its size.
+    The encoder's buffers and a margin for the allocator are in the last term."""
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("the kernel tells no peak of resident memory here")
+    net.save(tmp_path / "net.safetensors")
+    small, large = (300, 200), (4000, 3000)
+    for name, size in (("small", small), ("large", large)):
+        Image.radial_gradient("L").resize(size).convert("RGB").save(tmp_path / f"{name}.png", compress_level=1)
+    code = """
+import sys
+import subprocess
+import sys
+from pathlib import Path
+import styles
+from styles.pictures import save_picture
+from styles.relighting.photographs import open_photo
+net = styles.load_relighter(sys.argv[1], device="cpu")
+for name in sys.argv[2:]:
+    save_picture(styles.relight(net, open_photo(name), 0.4), Path(name).with_suffix(".jpg"))
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    words = [str(tmp_path / name) for name in ("net.safetensors", "small.png", "large.png")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    before, after = (1024 * int(peak) for peak in done.stdout.split())
+    assert after - before > 4 * large[0] * large[1]  # the photograph was really there
+    assert after - before < 8 * large[0] * large[1] + 150e6
+
+
+def test_progress_counts_rows_and_what_it_raises_ends_the_work(net: styles.Relighter) -> None:
+    photo, told = noise(2000, 600), []
+    styles.relight(net, photo, 0.3, progress=lambda done, rows: told.append((done, rows)))
+    assert told[-1] == (600, 600)
+    assert len(told) > 1
+    assert told == sorted(told)
+
+    def stop(done: int, rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        styles.relight(net, photo, 0.3, progress=stop)
+
+
+@pytest.mark.parametrize(("size", "seen"), [((64, 48), (64, 48)), ((640, 480), (64, 48)), ((9000, 10), (64, 1))])
+def test_at_which_size_the_network_sees_a_photograph(
+    net: styles.Relighter, size: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    assert seen_at(net, size) == seen

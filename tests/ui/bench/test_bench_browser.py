@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 WAIT = 90_000
-CARDS = ("", "style", "suppress", "balance", "slide", "lamp", "expert")
+CARDS = ("", "style", "suppress", "balance", "slide", "lamp", "relight", "expert")
 
 
 @pytest.fixture(params=[("light", 1400, 1000), ("dark", 390, 844)], ids=["light-wide", "dark-phone"])
