@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -229,17 +230,22 @@ def unit_moment(x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
+@lru_cache
+def fir(device: torch.device, dtype: torch.dtype) -> Float[Tensor, "4 4"]:
+    """[1,3,3,1]⊗[1,3,3,1]/16, made once on each device."""
+    taps = torch.tensor(FIR, device=device, dtype=dtype)
+    return torch.outer(taps, taps) / 16
+
+
 def smooth(x: Float[Tensor, "batch channels h w"]) -> Float[Tensor, "batch channels h2 w2"]:
     """FIR [1,3,3,1]⊗[1,3,3,1]/64·4 after a stride-2 transposed convolution: side 2n+1 becomes 2n."""
-    taps = torch.tensor(FIR, device=x.device, dtype=x.dtype)
-    kernel = torch.outer(taps, taps) / 16
-    return nnf.conv2d(x, kernel.expand(x.shape[1], 1, 4, 4), padding=1, groups=x.shape[1])
+    kernel = fir(x.device, x.dtype).expand(x.shape[1], 1, 4, 4)
+    return nnf.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
 
 def grown(rgb: Float[Tensor, "batch rgb h w"], side: int) -> Float[Tensor, "batch rgb side side"]:
     """Doubled by zero insertion and the FIR filter until it has that side."""
-    taps = torch.tensor(FIR, device=rgb.device, dtype=rgb.dtype)
-    kernel = (torch.outer(taps, taps) / 16).expand(rgb.shape[1], 1, 4, 4)
+    kernel = fir(rgb.device, rgb.dtype).expand(rgb.shape[1], 1, 4, 4)
     while rgb.shape[-1] < side:
         rgb = nnf.conv_transpose2d(rgb, kernel, stride=2, padding=1, groups=rgb.shape[1])
     return rgb

@@ -8,6 +8,7 @@ gamma. Axes: batch, rgb, h, w. x runs from -1 (left) to 1, y from 0 (top) to 1; 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,8 @@ FACTORS: tuple[str, ...] = (
 )  # fmt: skip
 MASKS: tuple[str, ...] = ("shade", "reflection", "glow", "floor", "window", "pendant", "bed", "picture", "wall")
 Z_DIM = 32
+SIDE = 128
+"""Pixels of a side of the embedded rooms."""
 EXPOSURE = 1.5
 
 Plane = Float[Tensor, "batch h w"]
@@ -45,7 +48,7 @@ def factors_of(z: Float[Tensor, "batch d_z"]) -> Float[Tensor, "batch factors"]:
     return torch.special.ndtr(unit[:, : len(FACTORS)])
 
 
-def render(factors: Float[Tensor, "batch factors"], *, size: int = 64) -> Rendering:
+def render(factors: Float[Tensor, "batch factors"], *, size: int = SIDE) -> Rendering:
     """Paint the rooms of some factors at size x size pixels."""
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
         raise ValueError(f"factors must be batch x {len(FACTORS)} ({', '.join(FACTORS)}), got {tuple(factors.shape)}.")
@@ -126,7 +129,7 @@ class Scene:
         return cold + (hot - cold) * warm
 
     def _rgb(self, *values: float) -> Colour:
-        return self.x.new_tensor(values)[None, :, None, None]
+        return _constant(values, self.x.device, self.x.dtype)[None, :, None, None]
 
     def paint_of(self, light: Plane, a: Plane, b: Plane) -> Colour:
         """An albedo of a lightness and two colour axes (red-blue, green-magenta) in [-1, 1]."""
@@ -251,6 +254,12 @@ class Scene:
             "window": self.window, "pendant": self.pendant, "bed": self.bed, "picture": self.picture, "wall": wall,
         }  # fmt: skip
         return {name: found[name] for name in MASKS}
+
+
+@lru_cache
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A colour, copied to a device once."""
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def over(image: Image, paint: Image, cover: Plane) -> Image:

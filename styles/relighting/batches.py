@@ -51,7 +51,7 @@ def fractions_of(count: int, generator: torch.Generator) -> Float[Tensor, " coun
 
 def mirrored(batch: Batch, generator: torch.Generator) -> Batch:
     """Each picture as it is or mirrored left to right."""
-    turn = (torch.rand(len(batch.photos), generator=generator) < 0.5)[:, None, None, None]
+    turn = (torch.rand(len(batch.photos), generator=generator) < 0.5)[:, None, None, None].to(batch.photos.device)
     photos, masks, truth = (torch.where(turn, part.flip(-1), part) for part in (batch.photos, batch.masks, batch.truth))
     return Batch(photos, batch.fractions, masks, truth)
 

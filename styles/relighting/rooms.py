@@ -31,6 +31,10 @@ class RenderedPairs:
 
     note = "rooms of styles.demo.renderer, lamps of known power"
 
+    def __init__(self, *, device: str | torch.device = "cpu") -> None:
+        self.device = torch.device(device)
+        """Where the rooms are painted; what is drawn is drawn on the CPU."""
+
     def draw(self, count: int, size: int, generator: torch.Generator) -> Batch:
         """Rooms that no other state of `generator` gives."""
         factors = factors_of(torch.randn(count, Z_DIM, generator=generator))
@@ -45,11 +49,14 @@ class RenderedPairs:
         lit = torch.where(dim | (meant == 0), power, torch.ones_like(power)) * burns
         start = torch.where(dim | (meant == 0), lit, torch.zeros_like(lit))
         end = torch.where(meant > 0, lit * fractions[:, None], lit)
+        chosen = torch.where(meant.sum(1) > 1, torch.zeros_like(which), meant.argmax(1) + 1.0).long()
+        factors, start, end, chosen, fractions = (
+            part.to(self.device) for part in (factors, start, end, chosen, fractions)
+        )
         before = render(with_powers(factors, start), size=size)
         masks = [before.masks[name] for name in LAMPS.values()]
         region = torch.stack([torch.ones_like(masks[0]), *masks], 1)
-        chosen = torch.where(meant.sum(1) > 1, torch.zeros_like(which), meant.argmax(1) + 1.0).long()
-        mask = region[torch.arange(count), chosen][:, None]
+        mask = region[torch.arange(count, device=self.device), chosen][:, None]
         after = render(with_powers(factors, end), size=size).images
         return mirrored(Batch(before.images, fractions, mask, after), generator)
 

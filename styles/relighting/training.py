@@ -120,7 +120,7 @@ def pairs_from(source: Pairs | str | Path) -> Pairs:
     if not isinstance(source, str | Path):
         return source
     if source == "rooms":
-        return RenderedPairs()
+        return RenderedPairs(device=Accelerator().device)
     return switched_rooms() if source == "switch" else FolderPairs(source)
 
 

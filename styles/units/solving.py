@@ -54,7 +54,7 @@ class Weights:
 
     outside: float = 0.04
     """o: mean square of the change outside the mask."""
-    prior: float = 2.5e-4
+    prior: float = 1e-3
     """λ: square of the distance in natural standard deviations."""
     protect: float = 1.0
     """Mean square of the change of protected pixels."""

