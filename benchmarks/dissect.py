@@ -26,7 +26,7 @@ from concept_edit.demo.concepts import CONCEPTS, caption
 from concept_edit.demo.judge import CONCEPT_NAMES, as_pictures
 from styles.demo.measure import HELD_OUT, draw
 from styles.dissection.activations import maps_of, pictures_of
-from styles.dissection.intervention import AreaChange, area_changes
+from styles.dissection.intervention import AreaChange, area_changes, forced
 from styles.dissection.marks import embedded_masks
 from styles.dissection.removal import importance, removed
 from styles.dissection.report import sheet
@@ -122,9 +122,14 @@ def causes(count: int, screened: int) -> None:
 
 def lost(model: Generator, layer: str, w: Tensor, seer: Segmenter) -> dict[str, Tensor]:
     """How much of each thing's area goes without each unit alone."""
-    sets = [[unit] for unit in range(model.layer(layer).channels)]
-    changes = area_changes(model, layer, sets, w, seer, concept="wall", where=torch.zeros(len(w), 1, 1))
-    return {thing: torch.tensor([each.whole[thing] - each.removed[thing] for each in changes]) for thing in THINGS}
+
+    def areas(units: list[int]) -> Tensor:
+        with forced(model, layer, units):
+            found = seer.masks(pictures_of(model, w), THINGS)
+        return torch.stack([found[thing].float().mean() for thing in THINGS])
+
+    rest = torch.stack([areas([unit]) for unit in range(model.layer(layer).channels)])
+    return dict(zip(THINGS, (areas([]) - rest).T, strict=True))
 
 
 CAUSES = (

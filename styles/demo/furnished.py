@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as nnf
 
-from styles.demo.renderer import Z_DIM, Plane, Rendering, Scene, factors_of
+from styles.demo.renderer import SIDE, Z_DIM, Plane, Rendering, Scene, factors_of
 
 THINGS: Mapping[str, tuple[str, ...]] = {
     "shade": ("shade", "stem"),
@@ -59,7 +59,7 @@ class Furnished(Scene):
 def furnished(
     factors: Float[Tensor, "batch factors"],
     *,
-    size: int = 64,
+    size: int = SIDE,
     present: Mapping[str, Float[Tensor, " batch"]] | None = None,
 ) -> Rendering:
     """Rooms with these things in them (1 or 0 for each room; None: all), and masks of what is seen."""

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from styles.demo.renderer import factors_of, render
+from styles.demo.renderer import SIDE, factors_of, render
 from styles.reading import mask_of
 
 
-def embedded_masks(z: Float[Tensor, "pictures d_z"], *, size: int = 64) -> dict[str, Float[Tensor, "pictures h w"]]:
+def embedded_masks(z: Float[Tensor, "pictures d_z"], *, size: int = SIDE) -> dict[str, Float[Tensor, "pictures h w"]]:
     """What the renderer says, at size x size pixels, of the rooms that the embedded generator was taught to paint for
     these latents; nearer things are cut out of farther ones."""
     return render(factors_of(z.cpu()), size=size).masks
