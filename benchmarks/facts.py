@@ -63,18 +63,20 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--layers", default="0", help="of MEMIT and the null space, by commas")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--curve", default="", help="numbers of facts, by commas")
+    parser.add_argument("--curves", default="", help="rows of which there is a curve, beside those of the table")
     parser.add_argument("--turns", type=int, help="most facts of ROME in turn; none: all")
     parser.add_argument("--contexts", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
     parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
+    parser.add_argument("--margin", type=float, default=0.0, help="lead before the old answer, in nats")
     parser.add_argument("--names", action="store_true", help="keys of unmeasured subjects, beside the corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
     parser.add_argument("--weight", type=float, default=1.0, help="MEMIT's λ in units of d_key")
     parser.add_argument("--weights", default="", help="more rows of MEMIT at once, with these λ, by commas")
     parser.add_argument("--known", action="store_true", help="PS also in wordings that the unedited model understands")
-    parser.add_argument("--unknown", action="store_true", help="facts whether or not the model says them")
+    parser.add_argument("--more", type=int, default=0, help="facts after these, whether or not the model says them")
     parser.add_argument("--neighbours", type=int, default=10, help="of each fact that are measured")
     parser.add_argument("--threshold", type=float, default=0.02, help="of the null space")
     parser.add_argument("--generate", type=int, default=0, help="tokens for GE and RS")
@@ -156,8 +158,9 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.lm = args, ce.open_language_model(args.model, device="cpu")
         self.search = Search(
-            steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough
-        )
+            steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough,
+            margin=args.margin,
+        )  # fmt: skip
         self.layers = [int(n) for n in args.layers.split(",")]
         self.facts = self._facts()
         self.keys = self._keys()
@@ -166,10 +169,19 @@ class Bench:
         """Of every four facts three are measured, and one is there to choose settings on."""
         path = self.args.out / "facts.json"
         if not path.is_file():
-            found = chosen(self.lm, self.args.facts, -(-4 * self.args.count // 3), self.args.unknown)
-            save_facts([fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning], path)
-        held = read_facts(path)[: self.args.count]
+            found = chosen(self.lm, self.args.facts, -(-4 * self.args.count // 3))
+            own = [fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning]
+            save_facts(own[: self.args.count] + self._more(found), path)
+        held = read_facts(path)[: self.args.count + self.args.more]
         return [replace(fact, neighbours=fact.neighbours[: self.args.neighbours]) for fact in held]
+
+    def _more(self, found: Sequence[Fact]) -> list[Fact]:
+        """Facts about other subjects, known or not: what is told is not true, so the model need not know what is."""
+        if not self.args.more:
+            return []
+        subjects = {fact.subject for fact in found}
+        others = chosen(self.lm, self.args.facts, self.args.more + 4 * len(subjects), unknown=True)
+        return [fact for fact in others if fact.subject not in subjects][: self.args.more]
 
     def _keys(self) -> ce.KeyStatistics:
         path = self.args.out / "keys.safetensors"
@@ -299,27 +311,40 @@ def in_known_wordings(scores: FactScores) -> FactScores:
     return FactScores(f"{scores.label}, wordings the unedited model understands", summary(told), told)
 
 
-def main() -> None:
-    args = settings()
-    args.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args)
-    print(f"{len(bench.facts)} facts; {bench.keys.told}", flush=True)
-    scores = []
+def on_the_curve(bench: Bench) -> list[FactScores]:
+    """Some ways, on ever more facts."""
+    args, scores = bench.args, list[FactScores]()
+    ways = [name for name in ROWS[4:7] if name in args.rows] + [name for name in args.curves.split(",") if name]
+    for count in [int(n) for n in args.curve.split(",") if n]:
+        for label in ways:
+            if label == "ROME in turn" and args.turns and count > args.turns:
+                continue
+            path = args.out / f"{label.replace(' ', '-')}-{count}.json"
+            own = bench.facts[:count]
+            found = kept(path, lambda label=label, count=count: bench.row(label, count), own)  # type: ignore[misc]
+            scores.append(FactScores(f"{label}, {count}", found.measures, found.rows))
+    return scores
+
+
+def rows_of(bench: Bench) -> list[FactScores]:
+    """The table's rows."""
+    args, scores = bench.args, list[FactScores]()
     sweep = [f"MEMIT at once, λ {weight}" for weight in filter(None, args.weights.split(","))]
     for label in [*filter(None, args.rows.split(",")), *sweep]:
         path = args.out / f"{label.replace(' ', '-')}.json"
         count = args.turns if label == "ROME in turn" else args.alone if label in ("FT alone", "FT+L alone") else None
         own = bench.facts[:count]
         scores.append(kept(path, lambda label=label, own=own: bench.row(label, len(own)), own))  # type: ignore[misc]
-    counts = [int(n) for n in args.curve.split(",") if n]
-    for count in counts:
-        for label in [name for name in ("MEMIT at once", "null at once", "ROME in turn") if name in args.rows]:
-            if label == "ROME in turn" and args.turns and count > args.turns:
-                continue
-            path = args.out / f"{label.replace(' ', '-')}-{count}.json"
-            first = bench.facts[:count]
-            found = kept(path, lambda label=label, count=count: bench.row(label, count), first)  # type: ignore[misc]
-            scores.append(FactScores(f"{label}, {count}", found.measures, found.rows))
+    return scores
+
+
+def main() -> None:
+    args = settings()
+    args.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(args)
+    print(f"{len(bench.facts)} facts; {bench.keys.told}", flush=True)
+    curve = on_the_curve(bench)
+    scores = [*rows_of(bench), *curve]
     if args.known:
         scores += [row for row in map(in_known_wordings, scores) if row.rows]
     (args.out / "table.md").write_text(as_markdown(scores))
