@@ -223,7 +223,7 @@ class Bench:
                 edit = ce.rewrite(lm, fact, "ft", [args.layer], tuning=tuning)
                 rows += ce.measure_facts(lm, fact, edit, generate=args.generate).rows
             return FactScores(label, summary(rows), tuple(rows))
-        edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search, batch_size=4)
+        edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search, batch_size=8)
         found = ce.measure_facts(lm, facts, edits, label=label, generate=args.generate)
         return self._beside(found, facts, edits) if args.known else found
 
@@ -266,7 +266,7 @@ class Bench:
         for begin in range(0, count, args.chunk):
             path, some = args.out / f"values.part{begin}.safetensors", self.facts[begin : begin + args.chunk]
             if not path.is_file():
-                found = memit_values(self.lm, some, self.layers[-1], search=self.search, batch_size=4)
+                found = memit_values(self.lm, some, self.layers[-1], search=self.search, batch_size=8)
                 tensors = {"deltas": found.deltas, "start": found.start, "losses": torch.tensor(found.losses)}
                 save_file({name: value.contiguous() for name, value in tensors.items()}, path)
             held = load_file(path)
