@@ -18,7 +18,7 @@ import concept_edit as ce
 from concept_edit.files import replace_file
 from concept_edit.language.fact_files import read_facts
 from concept_edit.language.rewrite import LAYERS
-from concept_edit.language.traced import traced_layers
+from concept_edit.language.traced import trace_few
 
 
 def facts_of(files: Sequence[Path], most: int) -> list[ce.Fact]:
@@ -73,12 +73,12 @@ def page(found: ce.Trace, one: ce.Trace, taken: list[str], cost: str, given: arg
 
 def chosen(lm: ce.LanguageModel, facts: Sequence[ce.Fact], found: ce.Trace) -> list[str]:
     """Layers that this mean names, and those that `rewrite` takes with `layers=None`, which traces a few facts."""
-    lines = []
+    few, lines = trace_few(lm, facts), list[str]()
     for count in sorted(set(LAYERS.values())):
-        layers, (why, *_) = traced_layers(lm, facts, count)
-        lines.append(f"`layers({count})` of this mean: {', '.join(map(str, found.layers(count)))}")
-        lines.append(f"`rewrite(layers=None)`, for methods that take {count}: {', '.join(map(str, layers))}; {why}")
-    return lines
+        methods = ", ".join(name for name, own in LAYERS.items() if own == count)
+        mine, theirs = (", ".join(map(str, each.layers(count))) for each in (found, few))
+        lines.append(f"{methods}: this mean's `layers({count})` are {mine}; `layers=None` takes {theirs}")
+    return [*lines, f"`layers=None` traced {few.facts} facts: {few.sentence}"]
 
 
 def cell(found: ce.Trace, kind: str, n: int, x: int) -> str:
@@ -106,10 +106,9 @@ def main() -> None:
         one = ce.trace(lm, facts[0], **how)
         alone = time.process_time() - began
         screened = one if given.exact else ce.trace(lm, facts[0], exact=len(one.rows) * lm.layers)
-        began = time.process_time()
         found = ce.trace(lm, facts, folder=given.root, progress=True, **how)
-        cost = f"{alone:.1f} s of CPU for the first of them alone, {time.process_time() - began:.0f} s for all"
-        text = page(found, screened, chosen(lm, facts, found), cost, given)
+        taken = chosen(lm, facts, found)
+        text = page(found, screened, taken, f"{alone:.1f} s of CPU for the first of them", given)
     print(text)
     if given.out:
         replace_file(given.out, text.encode())

@@ -147,7 +147,9 @@ class Trace:
         if window == 1 or len(layers) > 1:
             around = f", in windows of {window} layers," if window > 1 else ""
             return f"{_span(layers)}{among}: MLPs there{around} give"
-        return f"{_span(layers)}{among}: MLPs of {_span(self._window('mlp', layers[0]))} together give"
+        spread = self._window("mlp", layers[0])
+        own = f"MLPs of {_span(spread)} together give" if len(spread) > 1 else f"the MLP of {_span(spread)} gives"
+        return f"{_span(layers)}{among}: {own}"
 
     def _window(self, kind: Kind, layer: int) -> range:
         """Layers restored together for one: a window around it, cut off at the model's ends."""
