@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -61,24 +63,30 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--layers", default="0", help="of MEMIT and the null space, by commas")
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--curve", default="", help="numbers of facts, by commas")
+    parser.add_argument("--curves", default="", help="rows of which there is a curve, beside those of the table")
     parser.add_argument("--turns", type=int, help="most facts of ROME in turn; none: all")
     parser.add_argument("--contexts", type=int, default=6)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
     parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
+    parser.add_argument("--margin", type=float, default=0.0, help="lead before the old answer, in nats")
     parser.add_argument("--names", action="store_true", help="keys of unmeasured subjects, beside the corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
     parser.add_argument("--weight", type=float, default=1.0, help="MEMIT's λ in units of d_key")
+    parser.add_argument("--weights", default="", help="more rows of MEMIT at once, with these λ, by commas")
+    parser.add_argument("--known", action="store_true", help="PS also in wordings that the unedited model understands")
+    parser.add_argument("--more", type=int, default=0, help="facts after these, whether or not the model says them")
+    parser.add_argument("--neighbours", type=int, default=10, help="of each fact that are measured")
     parser.add_argument("--threshold", type=float, default=0.02, help="of the null space")
     parser.add_argument("--generate", type=int, default=0, help="tokens for GE and RS")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 
-def chosen(lm: ce.LanguageModel, source: Path | None, count: int) -> list[Fact]:
-    """Facts the model says, the same number from each table."""
-    tables, found = [_known(lm, table) for table in _tables(source)], list[Fact]()
+def chosen(lm: ce.LanguageModel, source: Path | None, count: int, unknown: bool = False) -> list[Fact]:
+    """Facts the model says, or all, the same number from each table while it lasts."""
+    tables, found = [iter(t) if unknown else _known(lm, t) for t in _tables(source)], list[Fact]()
     while tables and len(found) < count:
         turn = [(table, next(table, None)) for table in tables]
         tables = [table for table, fact in turn if fact is not None]
@@ -103,6 +111,25 @@ def _known(lm: ce.LanguageModel, facts: Sequence[Fact], at_once: int = 16) -> It
         some = facts[i : i + at_once]
         said = score(lm, [(fact.asked, fact.old) for fact in some]).said.tolist()
         yield from (fact for fact, true in zip(some, said, strict=True) if true)
+
+
+def understood(lm: ce.LanguageModel, facts: Sequence[Fact]) -> list[Fact]:
+    """Facts with those paraphrases alone after which the unedited model finds the true answer at least as likely as
+    each of their neighbours' true answers."""
+    asked, places = list[tuple[str, str]](), list[list[slice]]()
+    for fact in facts:
+        answers = dict.fromkeys([fact.old, *(answer for _, answer in fact.neighbours)])
+        prompts = fact.filled(fact.paraphrases)
+        starts = [len(asked) + n * len(answers) for n in range(len(prompts))]
+        places.append([slice(start, start + len(answers)) for start in starts])
+        asked += [(prompt, answer) for prompt in prompts for answer in answers]
+    chances = score(lm, asked).log_probability
+    return [
+        replace(fact, paraphrases=tuple(
+            way for way, place in zip(fact.paraphrases, own, strict=True) if int(chances[place].argmax()) == 0
+        ))
+        for fact, own in zip(facts, places, strict=True)
+    ]  # fmt: skip
 
 
 def texts(paths: Sequence[Path] | None, captions: int, facts: Sequence[Fact]) -> list[str] | None:
@@ -131,8 +158,9 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.lm = args, ce.open_language_model(args.model, device="cpu")
         self.search = Search(
-            steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough
-        )
+            steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough,
+            margin=args.margin,
+        )  # fmt: skip
         self.layers = [int(n) for n in args.layers.split(",")]
         self.facts = self._facts()
         self.keys = self._keys()
@@ -142,8 +170,18 @@ class Bench:
         path = self.args.out / "facts.json"
         if not path.is_file():
             found = chosen(self.lm, self.args.facts, -(-4 * self.args.count // 3))
-            save_facts([fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning], path)
-        return read_facts(path)[: self.args.count]
+            own = [fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning]
+            save_facts(own[: self.args.count] + self._more(found), path)
+        held = read_facts(path)[: self.args.count + self.args.more]
+        return [replace(fact, neighbours=fact.neighbours[: self.args.neighbours]) for fact in held]
+
+    def _more(self, found: Sequence[Fact]) -> list[Fact]:
+        """Facts about other subjects, known or not: what is told is not true, so the model need not know what is."""
+        if not self.args.more:
+            return []
+        subjects = {fact.subject for fact in found}
+        others = chosen(self.lm, self.args.facts, self.args.more + 4 * len(subjects), unknown=True)
+        return [fact for fact in others if fact.subject not in subjects][: self.args.more]
 
     def _keys(self) -> ce.KeyStatistics:
         path = self.args.out / "keys.safetensors"
@@ -185,8 +223,17 @@ class Bench:
                 edit = ce.rewrite(lm, fact, "ft", [args.layer], tuning=tuning)
                 rows += ce.measure_facts(lm, fact, edit, generate=args.generate).rows
             return FactScores(label, summary(rows), tuple(rows))
-        edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search, batch_size=4)
-        return ce.measure_facts(lm, facts, edits, label=label, generate=args.generate)
+        edits = rewrite_each(lm, facts, args.layer, self.keys, search=self.search, batch_size=8)
+        found = ce.measure_facts(lm, facts, edits, label=label, generate=args.generate)
+        return self._beside(found, facts, edits) if args.known else found
+
+    def _beside(self, found: FactScores, facts: Sequence[Fact], edits: Sequence[ce.FactEdit]) -> FactScores:
+        """With each fact's `known PS`: PS in the wordings that the unedited model understands."""
+        fewer = understood(self.lm, facts)
+        own = ce.measure_facts(self.lm, [replace(fact, neighbours=()) for fact in fewer], edits)
+        rows = zip(found.rows, own.rows, strict=True)
+        held = tuple(FactRow(row.fact, {**row.values, "known PS": its.values["PS"]}) for row, its in rows)
+        return FactScores(found.label, found.measures, held)
 
     def row(self, label: str, count: int | None = None) -> FactScores:
         """One row of the table, on all facts or the first `count`."""
@@ -195,6 +242,9 @@ class Bench:
             return ce.measure_facts(lm, facts, label=label, generate=args.generate)
         if label.endswith("alone"):
             return self.alone(label, facts[: args.alone] if label.startswith("FT") else facts)
+        if " λ " in label:
+            edit = self._many("memit", facts, float(label.rpartition(" ")[2]))
+            return ce.measure_facts(lm, facts, edit, label=label)
         edit = {
             "MEMIT at once": lambda: self._many("memit", facts),
             "null at once": lambda: self._many("null", facts),
@@ -203,9 +253,10 @@ class Bench:
         }[label]()
         return ce.measure_facts(lm, facts, edit, label=label, generate=args.generate)
 
-    def _many(self, method: str, facts: Sequence[Fact]) -> ce.FactEdit:
+    def _many(self, method: str, facts: Sequence[Fact], weight: float | None = None) -> ce.FactEdit:
         """All in one edit; each fact's value is looked for once for all rows and the curve."""
-        hold, values = Hold(weight=self.args.weight, threshold=self.args.threshold), self._values(len(facts))
+        hold = Hold(weight=weight or self.args.weight, threshold=self.args.threshold)
+        values = self._values(len(facts))
         return ce.rewrite(
             self.lm, facts, method, self.layers, self.keys, search=self.search, hold=hold, values=values,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -215,7 +266,7 @@ class Bench:
         for begin in range(0, count, args.chunk):
             path, some = args.out / f"values.part{begin}.safetensors", self.facts[begin : begin + args.chunk]
             if not path.is_file():
-                found = memit_values(self.lm, some, self.layers[-1], search=self.search, batch_size=4)
+                found = memit_values(self.lm, some, self.layers[-1], search=self.search, batch_size=8)
                 tensors = {"deltas": found.deltas, "start": found.start, "losses": torch.tensor(found.losses)}
                 save_file({name: value.contiguous() for name, value in tensors.items()}, path)
             held = load_file(path)
@@ -252,26 +303,50 @@ def kept(path: Path, make: Callable[[], FactScores], facts: Sequence[Fact]) -> F
     return FactScores(plain["edit"], summary(rows), tuple(rows))
 
 
+def in_known_wordings(scores: FactScores) -> FactScores:
+    """The extra row: PS alone, of facts that have such wordings, counted beside the plain one."""
+    none = {"ES": math.nan, "NS": math.nan}
+    rows = [FactRow(row.fact, {**none, "PS": row.values.get("known PS", math.nan)}) for row in scores.rows]
+    told = tuple(row for row in rows if not math.isnan(row.values["PS"]))
+    return FactScores(f"{scores.label}, wordings the unedited model understands", summary(told), told)
+
+
+def on_the_curve(bench: Bench) -> list[FactScores]:
+    """Some ways, on ever more facts."""
+    args, scores = bench.args, list[FactScores]()
+    ways = [name for name in ROWS[4:7] if name in args.rows] + [name for name in args.curves.split(",") if name]
+    for count in [int(n) for n in args.curve.split(",") if n]:
+        for label in ways:
+            if label == "ROME in turn" and args.turns and count > args.turns:
+                continue
+            path = args.out / f"{label.replace(' ', '-')}-{count}.json"
+            own = bench.facts[:count]
+            found = kept(path, lambda label=label, count=count: bench.row(label, count), own)  # type: ignore[misc]
+            scores.append(FactScores(f"{label}, {count}", found.measures, found.rows))
+    return scores
+
+
+def rows_of(bench: Bench) -> list[FactScores]:
+    """The table's rows."""
+    args, scores = bench.args, list[FactScores]()
+    sweep = [f"MEMIT at once, λ {weight}" for weight in filter(None, args.weights.split(","))]
+    for label in [*filter(None, args.rows.split(",")), *sweep]:
+        path = args.out / f"{label.replace(' ', '-')}.json"
+        count = args.turns if label == "ROME in turn" else args.alone if label in ("FT alone", "FT+L alone") else None
+        own = bench.facts[:count]
+        scores.append(kept(path, lambda label=label, own=own: bench.row(label, len(own)), own))  # type: ignore[misc]
+    return scores
+
+
 def main() -> None:
     args = settings()
     args.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(args)
     print(f"{len(bench.facts)} facts; {bench.keys.told}", flush=True)
-    scores = []
-    for label in filter(None, args.rows.split(",")):
-        path = args.out / f"{label.replace(' ', '-')}.json"
-        count = args.turns if label == "ROME in turn" else args.alone if label in ("FT alone", "FT+L alone") else None
-        own = bench.facts[:count]
-        scores.append(kept(path, lambda label=label, own=own: bench.row(label, len(own)), own))  # type: ignore[misc]
-    counts = [int(n) for n in args.curve.split(",") if n]
-    for count in counts:
-        for label in [name for name in ("MEMIT at once", "null at once", "ROME in turn") if name in args.rows]:
-            if label == "ROME in turn" and args.turns and count > args.turns:
-                continue
-            path = args.out / f"{label.replace(' ', '-')}-{count}.json"
-            first = bench.facts[:count]
-            found = kept(path, lambda label=label, count=count: bench.row(label, count), first)  # type: ignore[misc]
-            scores.append(FactScores(f"{label}, {count}", found.measures, found.rows))
+    curve = on_the_curve(bench)
+    scores = [*rows_of(bench), *curve]
+    if args.known:
+        scores += [row for row in map(in_known_wordings, scores) if row.rows]
     (args.out / "table.md").write_text(as_markdown(scores))
     (args.out / "table.html").write_text(as_html(scores, f"Facts rewritten in {args.model}"))
     print(as_markdown(scores))

@@ -2,13 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/trace.py --facts 60 --root work/trace --out benchmarks/trace.md
 
-`--model` and `--file` take another language model and its file of facts. Seconds are CPU time, one thread.
+`--model` and `--file` take another language model and its files of facts. Seconds are CPU time, one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,33 +17,37 @@ import torch
 import concept_edit as ce
 from concept_edit.files import replace_file
 from concept_edit.language.fact_files import read_facts
+from concept_edit.language.rewrite import LAYERS
+from concept_edit.language.traced import trace_few
 
 
-def facts_of(file: Path | None, most: int) -> list[ce.Fact]:
-    """Of a file, or of the embedded world."""
-    if file is not None:
-        return read_facts(file, most=most)
+def facts_of(files: Sequence[Path], most: int) -> list[ce.Fact]:
+    """Of files, or of the embedded world."""
+    if files:
+        return [fact for file in files for fact in read_facts(file)][:most]
     from concept_edit.demo.language import rewrites
 
     return [ce.Fact(**row) for row in rewrites(most)]
 
 
-def page(found: ce.Trace, one: ce.Trace, seconds: float, alone: float, given: argparse.Namespace) -> str:
+def page(found: ce.Trace, one: ce.Trace, taken: list[str], cost: str, given: argparse.Namespace) -> str:
     """The page of results."""
-    cells = (
-        f"; of each kind {given.exact} cells of a fact computed, the others told by a gradient" if given.exact else ""
-    )
+    cells = f"; of each kind {given.exact} cells of a fact computed, the others told by a gradient" * bool(given.exact)
+    cells += ", matrix products in bfloat16" * given.half
     lines = [
         f"# Where {found.model} holds its facts",
         "",
         f"Written by `benchmarks/trace.py`: {found.facts} facts ({found.skipped} more, not known, left out), "
-        f"{given.samples} noises on each subject{cells}; {seconds:.0f} s of CPU, "
-        f"{alone:.1f} s for the first of them alone. The answer's "
+        f"{given.samples} noises on each subject{cells}; {cost}. The answer's "
         f"probability is {found.clean:.3f}, with noise {found.corrupted:.3f}.",
         "",
         f"{found.sentence}.",
         "",
+        *(f"- {line}." for line in taken),
+        "",
     ]
+    if given.out:
+        lines += [f"![Effects by layer, for each role of token]({given.out.with_suffix('.png').name})", ""]
     for kind, table in found.effects.items():
         lines += [f"## {kind} restored, {found.windows[kind]} at a time", ""]
         layers = range(table.shape[1])
@@ -66,6 +71,16 @@ def page(found: ce.Trace, one: ce.Trace, seconds: float, alone: float, given: ar
     return "\n".join([*lines, ""])
 
 
+def chosen(lm: ce.LanguageModel, facts: Sequence[ce.Fact], found: ce.Trace) -> list[str]:
+    """Layers that this mean names, and those that `rewrite` takes with `layers=None`, which traces a few facts."""
+    few, lines = trace_few(lm, facts), list[str]()
+    for count in sorted(set(LAYERS.values())):
+        methods = ", ".join(name for name, own in LAYERS.items() if own == count)
+        mine, theirs = (", ".join(map(str, each.layers(count))) for each in (found, few))
+        lines.append(f"{methods}: this mean's `layers({count})` are {mine}; `layers=None` takes {theirs}")
+    return [*lines, f"`layers=None` traced {few.facts} facts: {few.sentence}"]
+
+
 def cell(found: ce.Trace, kind: str, n: int, x: int) -> str:
     """A 95 % interval."""
     return f"{float(found.low[kind][n, x]):+.2f} to {float(found.high[kind][n, x]):+.2f}"  # type: ignore[index]
@@ -74,7 +89,7 @@ def cell(found: ce.Trace, kind: str, n: int, x: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--file", type=Path)
+    parser.add_argument("--file", type=Path, nargs="*", default=(), help="of facts; several are read one after another")
     parser.add_argument("--facts", type=int, default=60)
     parser.add_argument("--root", type=Path, default=Path("work/trace"))
     parser.add_argument("--exact", type=int, help="cells of each kind computed, chosen by a gradient; none: all")
@@ -91,9 +106,9 @@ def main() -> None:
         one = ce.trace(lm, facts[0], **how)
         alone = time.process_time() - began
         screened = one if given.exact else ce.trace(lm, facts[0], exact=len(one.rows) * lm.layers)
-        began = time.process_time()
         found = ce.trace(lm, facts, folder=given.root, progress=True, **how)
-    text = page(found, screened, time.process_time() - began, alone, given)
+        taken = chosen(lm, facts, found)
+        text = page(found, screened, taken, f"{alone:.1f} s of CPU for the first of them", given)
     print(text)
     if given.out:
         replace_file(given.out, text.encode())

@@ -21,7 +21,7 @@ from concept_edit.files import replace_file
 from concept_edit.language.encoder import TextEncoder
 from concept_edit.reading.plain import object_of, one_sentence
 from concept_edit.search.averages import collected, kept_row
-from concept_edit.search.restore import KINDS, Kind
+from concept_edit.search.restore import KINDS, How, Kind
 from concept_edit.search.roles import ROLES
 from concept_edit.search.tracing import Asked, Settings, Traced, subject_deviation, trace_one
 
@@ -128,9 +128,7 @@ class Trace:
 
     def _why(self, layers: range, value: float) -> str:
         lost = self.clean - self.corrupted
-        where = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
-        around = f", {self.windows['mlp']} layers at a time" if self.windows["mlp"] > 1 else ""
-        early = f"{where}: MLPs there{around}, give {value:+.3f} of the lost {lost:.3f} back at the last subject token"
+        early = f"{self._restored(layers)} {value:+.3f} of the lost {lost:.3f} back at the last subject token"
         if "last" in self.roles and value < _LITTLE * lost:
             said = self.row("last", "mlp")
             early += (
@@ -139,9 +137,42 @@ class Trace:
         if "attention" not in self.effects or "last" not in self.roles:
             return early
         late = self.row("last", "attention")
-        return (
-            f"{early}; attention does most at the last token, in layer {int(late.argmax())} ({float(late.max()):+.3f})"
-        )
+        where = _span(self._window("attention", int(late.argmax())))
+        return f"{early}; attention does most at the last token, that of {where} ({float(late.max()):+.3f})"
+
+    def _restored(self, layers: range) -> str:
+        """Which MLPs were restored."""
+        window, alike = self.windows["mlp"], self._alike(layers)
+        among = f" (as good, within its interval: {_span(alike)})" if len(alike) > len(layers) else ""
+        if window == 1 or len(layers) > 1:
+            around = f", in windows of {window} layers," if window > 1 else ""
+            return f"{_span(layers)}{among}: MLPs there{around} give"
+        spread = self._window("mlp", layers[0])
+        own = f"MLPs of {_span(spread)} together give" if len(spread) > 1 else f"the MLP of {_span(spread)} gives"
+        return f"{_span(layers)}{among}: {own}"
+
+    def _window(self, kind: Kind, layer: int) -> range:
+        """Layers restored together for one: a window around it, cut off at the model's ends."""
+        return How(kind, self.windows[kind]).span(layer, self.effects[kind].shape[1])
+
+    def _alike(self, layers: range) -> range:
+        """The layers around one whose mean lies in its 95 % interval over facts; of one fact, or of several layers,
+        themselves."""
+        if "mlp" not in self.low or len(layers) > 1:
+            return layers
+        means, row = self.row("last subject", "mlp"), self.roles.index("last subject")
+        inside = (means >= self.low["mlp"][row, layers[0]]).tolist()
+        first, stop = layers[0], layers[0] + 1
+        while first and inside[first - 1]:
+            first -= 1
+        while stop < len(inside) and inside[stop]:
+            stop += 1
+        return range(first, stop)
+
+
+def _span(layers: range) -> str:
+    """ "layer 3", or "layers 0 to 5"."""
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
 
 
 class Layers(tuple[int, ...]):

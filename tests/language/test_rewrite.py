@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import concept_edit as ce
-from concept_edit.language.contexts import find_contexts
+from concept_edit.language.contexts import find_contexts, subject_column
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
 from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
+from concept_edit.language.states import rewritten
 from concept_edit.language.subjects import AROUND, subject_keys, subject_states
 from concept_edit.language.tuning import Tuning
 from concept_edit.language.values import Lookup, Search, find_values
@@ -90,6 +91,34 @@ def test_values_stay_within_the_clamp_and_stop_when_likely(lm):
     assert (tight.deltas.norm(dim=1) <= 0.5001 * tight.start.norm(dim=1)).all()
     none = find_values(lm, site, FACTS, contexts, Search(steps=6, enough=1e9))
     assert not none.deltas.any()
+
+
+def test_a_margin_makes_the_new_answer_lead_the_old_one(lm):
+    """Where the answers first differ; a fact without an old answer is looked for as without a margin."""
+    contexts, site = find_contexts(lm, 1), lm.site("mlp", 1)
+    search = Search(steps=40, clamp=20, kl=0, decay=0, enough=1e9, around=())
+    plain = find_values(lm, site, FACTS, contexts, search)
+    assert not plain.deltas.any(), "likely enough from the start"
+    wide = find_values(lm, site, FACTS, contexts, replace(search, margin=6.0))
+    for n, fact in enumerate(FACTS):
+        before, after = (lead(lm, site, fact, contexts, delta) for delta in (plain.deltas[n], wide.deltas[n]))
+        assert after > before + 0.5, fact.told
+    without = [replace(fact, old="") for fact in FACTS]
+    assert not find_values(lm, site, without, contexts, replace(search, margin=6.0)).deltas.any()
+
+
+def lead(lm, site, fact, contexts, delta):
+    """Nats by which the new answer's first differing token leads, with the value added at the subject; mean."""
+    found = []
+    for context in contexts:
+        prompt, column = context.replace("{}", fact.asked), subject_column(lm, context, fact)
+        told = lm.encode([f"{prompt} {fact.new}", f"{prompt} {fact.old}"])
+        first = next(c for c in range(min(told.lengths)) if told.ids[0, c] != told.ids[1, c])
+        place = torch.nn.functional.one_hot(torch.tensor(column), told.ids.shape[1])
+        with rewritten(lm, site, lambda state, p=place: state + p[None, :, None] * delta), torch.no_grad():
+            logs = lm.logits(told)[0, first - 1].log_softmax(dim=-1)
+        found.append(float(logs[told.ids[0, first]] - logs[told.ids[1, first]]))
+    return sum(found) / len(found)
 
 
 def test_contexts_hold_a_seed_and_begin_with_none(lm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,6 +129,23 @@ def test_layers_are_those_of_the_planted_mlp():
     assert f"layer {expected}" in found.sentence
     with pytest.raises(ValueError, match="6 layers asked"):
         found.layers(6)
+
+
+def test_the_sentence_says_which_mlps_were_restored_and_which_layers_are_as_good():
+    lm = opened("llama", layers=5)
+    whole = trace(lm, PROMPT, subject=SUBJECT, kind="mlp", window=3, samples=2)
+    value = torch.tensor([0.30, 0.31, 0.29, 0.10, 0.0], dtype=torch.float64)
+    row = whole.roles.index("last subject")
+    effects = whole.effects["mlp"].double().index_copy(0, torch.tensor([row]), value[None])
+    one = replace(whole, effects={"mlp": effects})
+    assert one.sentence.startswith("layer 1: MLPs of layers 0 to 2 together give +0.310 of the lost")
+    many = replace(one, low={"mlp": effects - 0.05}, high={"mlp": effects + 0.05})
+    assert many.sentence.startswith("layer 1 (as good, within its interval: layers 0 to 2): MLPs of layers 0 to 2")
+    apart = replace(one, low={"mlp": effects - 0.001}, high={"mlp": effects + 0.001})
+    assert apart.sentence == one.sentence
+    assert many.layers(2).why.startswith("layers 0 to 1: MLPs there, in windows of 3 layers, give +0.305")
+    ends = replace(one, effects={"mlp": effects.flip(1)})
+    assert ends.sentence.startswith("layer 3: MLPs of layers 2 to 4 together give")
 
 
 def test_files_keep_everything(tmp_path):
