@@ -33,7 +33,7 @@ RANKS, SHRINKAGES = (1, 4, 16), (1.0, 0.75, 0.5, 0.25)
 CLEARLY = 0.1
 """How far a blue shade's mean blue stands above its red and its green (scale 0 to 1)."""
 SHOWN = 8
-"""Rooms of the picture, in their own 64 pixels and true colours."""
+"""Rooms of the picture, in their own pixels and true colours."""
 EDGE = 5
 """Pixels, width of the window by which the shade is grown before the rest of the picture is looked at."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from styles.generator import Generator
 
+Picture = TypeVar("Picture")
 MOST_NUMBERS = 500_000_000
 """Values of all maps that are held at a time, 2 GB in float32."""
 
@@ -61,6 +63,35 @@ def maps_of(
     finally:
         hook.remove()
     return torch.cat(found)
+
+
+@torch.no_grad()
+def maps_while(
+    network: nn.Module, layer: str, paint: Callable[[int], Picture], count: int
+) -> tuple[Float[Tensor, "pictures units h w"], list[Picture]]:
+    """The maps of a network's units while pictures are painted with it, such as a UNet's; and the pictures.
+
+    `paint(i)` paints picture i, running the network as often as it likes. A unit's map is its mean over these runs; of
+    a batch the last row counts, which under guidance is the one that has read the prompt. `labelled` goes on from here.
+
+    Raises:
+        ValueError: nothing to paint, no layer of that name, a layer whose output is no map, or a picture that was
+            painted without the network.
+    """
+    if count < 1:
+        raise ValueError("there is nothing to paint; ask for at least one picture")
+    module, seen, found, pictures = module_of(network, layer), [], [], []
+    hook = module.register_forward_hook(lambda _, __, out: seen.append(as_maps(out, layer)[-1].float().cpu()))
+    try:
+        for index in range(count):
+            seen.clear()
+            pictures.append(paint(index))
+            if not seen:
+                raise ValueError(f"picture {index} was painted without {layer}; give the network that paints it")
+            found.append(torch.stack(seen).mean(0))
+    finally:
+        hook.remove()
+    return torch.stack(found), pictures
 
 
 @torch.no_grad()
