@@ -1,6 +1,6 @@
 """Network Dissection on what ships: the units of the embedded rooms, and of the judge that names the embedded pictures.
 
-    python benchmarks/dissect.py --out out/dissect [--only rooms causes judge]
+    python benchmarks/dissect.py --out out/dissect [--only rooms causes judge painter]
 
 Rooms: labels by IoU with what the embedded segmenter sees in them, and with the renderer's masks. Two controls: the
 masks of other rooms, which keep where things usually stand and lose what each room shows, and masks mirrored from left
@@ -8,24 +8,27 @@ to right, which lose both. Causes: the units of a layer are removed one by one f
 that take most of its area away are then removed, and inserted where it is not, in other rooms, in sets of 1, 2, 4, ...
 against as many drawn at random and all of the layer; the same for the units of the highest IoU. Judge: pictures that
 the embedded model paints, labels by the colour that is painted where a unit fires; then units are removed, those that a
-class needs most in sets of 1, 2, 4, ... against as many drawn at random, and flips are told.
+class needs most in sets of 1, 2, 4, ... against as many drawn at random, and flips are told. Painter: the units of the
+embedded model's UNet, named by its CLIP from the pictures in which they are highest; the control has these shuffled.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 import concept_edit as ce
 import styles
-from concept_edit.demo import load_judge
+from concept_edit.demo import load_clip, load_judge
 from concept_edit.demo.concepts import CONCEPTS, caption
 from concept_edit.demo.judge import CONCEPT_NAMES, as_pictures
 from styles.demo.measure import HELD_OUT, draw
-from styles.dissection.activations import maps_of, pictures_of
+from styles.dissection.activations import maps_of, maps_while, pictures_of
 from styles.dissection.intervention import AreaChange, area_changes, forced
 from styles.dissection.marks import embedded_masks
 from styles.dissection.removal import importance, removed
@@ -194,12 +197,42 @@ def needed(network: torch.nn.Module, pictures: Tensor, labels: Tensor) -> None:
             )
 
 
+def painter(out: Path) -> None:
+    """The UNet's units by SoftWPMI: how many of a unit's four highest pictures are of the concept that names it."""
+    model, clip = ce.open_model("demo", device="cpu"), load_clip()
+    names = [concept.name for concept in CONCEPTS]
+    own = [name for name in names for _ in range(3)]
+    print(f"\n## Painter: {len(own)} pictures\n\n| layer | named units | names | of it among the top four | shuffled |")
+    print("|---|---|---|---|---|")
+    for layer in ("down_blocks.1.resnets.0", "mid_block.resnets.1", "up_blocks.1.resnets.0"):
+
+        def paint(index: int) -> Image:
+            return model.generate([caption("a {thing}", own[index])], [6500 + index], steps=6)[0]
+
+        maps, images = maps_while(model.pipeline.unet, layer, paint, len(own))
+        order = torch.randperm(len(own), generator=torch.Generator().manual_seed(0)).tolist()
+        found = labelled(layer, maps, names, clip=clip, pictures=images)
+        control = labelled(layer, maps, names, clip=clip, pictures=[images[k] for k in order])
+        told = [hits(each, own) for each in (found, control)]
+        counts = ", ".join(f"{n} {name}" for name, n in list(found.counts().items())[:5])
+        named = f"{len(found.detectors())} of {len(found.units)}"
+        print(f"| {layer} | {named} | {counts}, ... | {told[0]:.2f} | {told[1]:.2f} |", flush=True)
+        if layer.startswith("mid"):
+            sheet(found, maps, as_pictures(images), units=6, each=1).save(out / "dissect_painter.png")
+
+
+def hits(found: Dissection, own: Sequence[str]) -> float:
+    """Share of the top four pictures of the named units that are of the concept, the mean over them."""
+    shares = [sum(own[k] == unit.label for k in unit.top[:4]) / 4 for unit in found.detectors()]
+    return sum(shares) / max(1, len(shares))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/dissect"))
     parser.add_argument("--rooms", type=int, default=300)
     parser.add_argument("--screened", type=int, default=60, help="rooms in which units are chosen for what they cause")
-    parser.add_argument("--only", nargs="+", default=["rooms", "causes", "judge"], help="which parts to run")
+    parser.add_argument("--only", nargs="+", default=["rooms", "causes", "judge", "painter"], help="which parts to run")
     parser.add_argument("--each", type=int, default=8, help="pictures of each concept for the judge")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -210,6 +243,8 @@ def main() -> None:
             causes(args.rooms, args.screened)
         if "judge" in args.only:
             judge(args.out, args.each)
+        if "painter" in args.only:
+            painter(args.out)
 
 
 if __name__ == "__main__":

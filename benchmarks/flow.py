@@ -155,10 +155,11 @@ class Painter:
     @torch.no_grad()
     def moved(self, cell: Cell, edit: ce.Edit) -> dict[str, float]:
         """How far the edit moves what the reader makes of "a NAME", of its distance from the mean of all concepts in
-        the same place: of erased and of kept concepts, at the name's last token and at the template's rows after it."""
+        the same place: of erased and of kept concepts, at the name's last token and at the template's rows after it.
+        Rows are read one by one, as this transformer reads them, so that a gate does not take seven for a prompt."""
         gone, (rows, before, far), reader = erased(cell), self.spread(), self.model.pipeline.transformer.cap_embedder[1]
         with edit.applied(self.model):
-            shift = reader(rows) - before
+            shift = reader(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]) - before
         own = torch.tensor([concept.name in gone for concept in CONCEPTS])
         return {
             f"{who}, {where}": float((shift.square().sum(dim=2)[whose, part].sum() / far[whose, part].sum()).sqrt())

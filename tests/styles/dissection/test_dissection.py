@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import styles
-from styles.dissection.activations import maps_of
+from styles.dissection.activations import maps_of, maps_while
 from styles.dissection.removal import importance, removed, without
 from styles.dissection.report import save_report, sheet
-from styles.dissection.units import dissect, overlaps, soft_wpmi
+from styles.dissection.units import dissect, labelled, overlaps, soft_wpmi
 
 SIDE, COUNT = 16, 60
 COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
@@ -128,6 +128,26 @@ def test_without_masks_clip_names_the_planted_ones(network, scene):
     found = dissect(network, "look", pictures, list(COLOURS), clip=Stand(), pictures=list(pictures))
     assert [found.units[channel].label for channel in (1, 3, 5)] == list(COLOURS)
     assert found.by == "CLIP"
+
+
+def test_a_network_that_paints_is_read_while_it_does(network, scene):
+    """Two runs a picture, the row of a batch that counts last: the planted units are found by what they saw."""
+    pictures, masks, _ = scene
+
+    def paint(index):
+        for _ in range(2):
+            network(torch.stack([torch.zeros_like(pictures[index]), pictures[index]]))
+        return index
+
+    maps, painted = maps_while(network, "look", paint, len(pictures))
+    assert painted == list(range(len(pictures)))
+    torch.testing.assert_close(maps, maps_of(network, "look", pictures))
+    found = labelled("look", maps, masks)
+    assert {unit.channel: unit.label for unit in found.units if unit.channel % 2} == {1: "red", 3: "green", 5: "blue"}
+    with pytest.raises(ValueError, match="painted without look"):
+        maps_while(network, "look", lambda index: index, 1)
+    with pytest.raises(ValueError, match="nothing to paint"):
+        maps_while(network, "look", paint, 0)
 
 
 def test_soft_wpmi_is_nothing_for_concepts_that_every_picture_has():
