@@ -23,7 +23,8 @@ _TEMPLATE = """
 _CSS = """
 .opener {display: inline-flex; align-items: center; min-height: 42px; padding: 0 1rem; cursor: pointer;
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); color: var(--body-text-color);
-  white-space: nowrap;}
+  white-space: nowrap; max-width: 100%; box-sizing: border-box;}
+.opener span {overflow: hidden; text-overflow: ellipsis;}
 .opener input {position: absolute; opacity: 0; width: 1px; height: 1px;}
 .opener:focus-within {outline: 2px solid var(--color-accent); outline-offset: 2px;}
 """
@@ -77,7 +78,7 @@ def lay_out(workshop: Workshop) -> Chooser:
     with gr.Row(elem_classes=["bottom", "wrapping"]):
         model = gr.Dropdown(
             choices(workshop), value=EMBEDDED, label="Model: from the list, or a hub id such as owner/name",
-            allow_custom_value=True, elem_id="model", scale=3, min_width=240,
+            allow_custom_value=True, elem_id="model", scale=2, min_width=240,
         )  # fmt: skip
         if workshop.settings.upload_limit:
             opener = gr.HTML(
