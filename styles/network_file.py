@@ -17,6 +17,10 @@ from styles.files import whole
 from styles.reading import parse_json, sentence
 
 Net = TypeVar("Net", bound=nn.Module)
+GROUPS = 8
+"""Channels that are normed together; widths are multiples of it."""
+DEEPEST, WIDEST = 6, 512
+"""Bounds on what a file may ask for."""
 
 
 def save_network(
@@ -68,6 +72,22 @@ def load_network(
     if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
         raise ValueError(f"{source.name} holds weights that are no numbers; train it anew.")
     return net.eval().requires_grad_(False)
+
+
+def widths_of(config: Mapping[str, Any], name: str) -> list[int]:
+    """The widths that a file asks for.
+
+    Raises:
+        ValueError: none that a network of this toolkit can have.
+    """
+    widths = config.get("widths")
+    if not isinstance(widths, list) or not 2 <= len(widths) <= DEEPEST or not all(map(_width, widths)):
+        raise ValueError(f"{name}: widths must be 2 to {DEEPEST} multiples of {GROUPS} up to {WIDEST}.")
+    return widths
+
+
+def _width(value: object) -> bool:
+    return type(value) is int and 0 < value <= WIDEST and value % GROUPS == 0
 
 
 def _config(metadata: Mapping[str, str], name: str, form: str, kind: str) -> Mapping[str, Any]:

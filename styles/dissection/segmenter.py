@@ -17,14 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from styles.network_file import load_network, save_network
+from styles.network_file import GROUPS, load_network, save_network, widths_of
 from styles.placement import placed
 
 FORMAT = "styles.segmenter/1"
 WIDTHS = (16, 24, 32, 48)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture's size."""
-GROUPS = 8
-DEEPEST, WIDEST, MOST_CLASSES = 6, 512, 200
+MOST_CLASSES = 200
 """Bounds on what a file may ask for."""
 SURE = 0.5
 """Probability above which a pixel belongs to a class."""
@@ -156,18 +155,12 @@ def load_segmenter(source: str | os.PathLike[str] = "demo", *, device: str | tor
 
 def _shaped(config: Mapping[str, Any], name: str) -> Segmenter:
     """The network that a file describes, its numbers still to come."""
-    widths, classes = config.get("widths"), config.get("classes")
-    if not isinstance(widths, list) or not 2 <= len(widths) <= DEEPEST or not all(map(_width, widths)):
-        raise ValueError(f"{name}: widths must be 2 to {DEEPEST} multiples of {GROUPS} up to {WIDEST}.")
+    widths, classes = widths_of(config, name), config.get("classes")
     if not isinstance(classes, list) or not 1 <= len(classes) <= MOST_CLASSES or not all(map(_name, classes)):
         raise ValueError(f"{name}: classes must be 1 to {MOST_CLASSES} names.")
     if len(set(classes)) < len(classes):
         raise ValueError(f"{name} names a class twice; every class needs its own name.")
     return Segmenter(classes, widths=widths)
-
-
-def _width(value: object) -> bool:
-    return type(value) is int and 0 < value <= WIDEST and value % GROUPS == 0
 
 
 def _name(value: object) -> bool:

@@ -16,15 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from styles.network_file import load_network, save_network
+from styles.network_file import GROUPS, load_network, save_network, widths_of
 from styles.placement import placed
 
 FORMAT = "styles.relighter/1"
 WIDTHS = (24, 48, 64, 96)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture's size."""
-DEEPEST, WIDEST = 6, 512
-"""Bounds on what a file may ask for."""
-GROUPS = 8
 DETAIL = 12
 """Channels at the picture's own size."""
 
@@ -117,13 +114,7 @@ def load_relighter(source: str | os.PathLike[str] = "demo", *, device: str | tor
 
 def _shaped(config: Mapping[str, Any], name: str) -> Relighter:
     """The network that a file describes, its numbers still to come."""
-    widths, side = config.get("widths"), config.get("side")
-    if not isinstance(widths, list) or not 2 <= len(widths) <= DEEPEST or not all(map(_width, widths)):
-        raise ValueError(f"{name}: widths must be 2 to {DEEPEST} multiples of {GROUPS} up to {WIDEST}.")
+    widths, side = widths_of(config, name), config.get("side")
     if type(side) is not int or not 16 <= side <= 2048:
         raise ValueError(f"{name}: side must be a whole number from 16 to 2048.")
     return Relighter(widths=tuple(widths), side=side)
-
-
-def _width(value: object) -> bool:
-    return type(value) is int and 0 < value <= WIDEST and value % GROUPS == 0
