@@ -231,8 +231,9 @@ def unit_moment(x: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d"]:
 
 
 @lru_cache
+@torch.inference_mode(False)
 def fir(device: torch.device, dtype: torch.dtype) -> Float[Tensor, "4 4"]:
-    """[1,3,3,1]⊗[1,3,3,1]/16, made once on each device."""
+    """[1,3,3,1]⊗[1,3,3,1]/16, made once on each device, as a tensor that gradients may pass wherever it was made."""
     taps = torch.tensor(FIR, device=device, dtype=dtype)
     return torch.outer(taps, taps) / 16
 

@@ -257,6 +257,7 @@ class Scene:
 
 
 @lru_cache
+@torch.inference_mode(False)
 def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A colour, copied to a device once."""
     return torch.tensor(values, device=device, dtype=dtype)

@@ -9,7 +9,7 @@ from planted import tiny, vectors
 
 import styles
 from styles.generator import Generator
-from styles.layers import GeneratorConfig
+from styles.layers import GeneratorConfig, fir
 
 
 @pytest.mark.parametrize("name", ["sg2_32.pkl", "rosinality_64.pt"])
@@ -124,3 +124,13 @@ def test_bad_configurations_are_refused(change: dict[str, object], message: str)
     good = {"resolution": 32, "channels": (8, 8, 8, 8)}
     with pytest.raises(ValueError, match=message):
         GeneratorConfig(**{**good, **change})  # type: ignore[arg-type]
+
+
+def test_gradients_pass_after_a_first_picture_in_inference_mode() -> None:
+    """The filter is made once: where it was made must not matter to who trains later."""
+    model = Generator(GeneratorConfig(8, (4, 4), z_dim=4, w_dim=4))
+    fir.cache_clear()
+    with torch.inference_mode():
+        model.synthesize(model.map(torch.ones(1, 4)))
+    model.synthesize(model.map(torch.ones(1, 4))).sum().backward()
+    assert model.synthesis.b4.const.grad is not None
