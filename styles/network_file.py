@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from styles.files import whole
+from styles.placement import placed
 from styles.reading import parse_json, sentence
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -48,30 +49,37 @@ def save_network(
 
 
 def load_network(
-    path: str | os.PathLike[str], shaped: Callable[[Mapping[str, Any], str], Net], *, form: str, kind: str
+    source: str | os.PathLike[str],
+    shaped: Callable[[Mapping[str, Any], str], Net],
+    *,
+    form: str,
+    kind: str,
+    embedded: Callable[[], Path],
+    device: str | torch.device,
 ) -> Net:
-    """The network of a file, frozen, on the CPU, in float32. `shaped(config, name)` builds it, its numbers still to
-    come, and complains of a config that makes no sense.
+    """The network of a file, or of the `embedded` one for "demo", frozen, in float32, on a device.
+
+    `shaped(config, name)` builds it, its numbers still to come, and complains of a config that makes no sense.
 
     Raises:
         ValueError: no such file, another format, damaged, or weights that do not fit.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise ValueError(f"no file {str(source)!r}; give 'demo' or a .safetensors file of a {kind}.")
+    path = embedded() if source == "demo" else Path(source)
+    if not path.is_file():
+        raise ValueError(f"no file {str(path)!r}; give 'demo' or a .safetensors file of a {kind}.")
     try:
-        with safe_open(source, "pt") as file:
-            net = shaped(_config(file.metadata() or {}, source.name, form, kind), source.name)
+        with safe_open(path, "pt") as file:
+            net = shaped(_config(file.metadata() or {}, path.name, form, kind), path.name)
             wanted = {name: list(value.shape) for name, value in net.state_dict().items()}
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
             if wanted != found:
-                raise ValueError(f"{source.name}: its weights do not have the shapes that it says; train it anew.")
+                raise ValueError(f"{path.name}: its weights do not have the shapes that it says; train it anew.")
             net.load_state_dict({name: file.get_tensor(name).float() for name in wanted})
     except SafetensorError as error:
-        raise ValueError(f"{source.name} is damaged or no .safetensors file ({sentence(error)}).") from None
+        raise ValueError(f"{path.name} is damaged or no .safetensors file ({sentence(error)}).") from None
     if not all(bool(value.isfinite().all()) for value in net.state_dict().values()):
-        raise ValueError(f"{source.name} holds weights that are no numbers; train it anew.")
-    return net.eval().requires_grad_(False)
+        raise ValueError(f"{path.name} holds weights that are no numbers; train it anew.")
+    return net.to(placed(device)).eval().requires_grad_(False)
 
 
 def widths_of(config: Mapping[str, Any], name: str) -> list[int]:

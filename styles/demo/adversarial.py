@@ -21,9 +21,10 @@ from torch.nn import functional as nnf
 
 from styles.demo.measure import draw
 from styles.demo.renderer import factors_of, render
-from styles.demo.train import CONFIG, Run, Step, adam, average, loss_of, options, painted, rate, set_rate
+from styles.demo.train import CONFIG, Run, Step, adam, loss_of, options, painted, rate, remembered, set_rate
 from styles.generator import Generator
 from styles.layers import SQRT2, FullyConnected
+from styles.relighting.training import average
 
 WIDTHS = (32, 64, 128, 192, 256, 256)
 """The discriminator's channels at 128, 64, ... 4 px."""
@@ -147,7 +148,7 @@ def sharpen(
         loss = learn(z)
         if step % LAZY == 0:
             hold(z)
-        average(ema, live, step)
+        average(ema, live, remembered(step))
         run.tell(step + 1, loss)
         if (step + 1) % every == 0 or step + 1 == until:
             run.keep(step + 1)

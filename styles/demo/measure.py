@@ -29,6 +29,12 @@ def rooms(factors: Float[Tensor, "count factors"]) -> Float[Tensor, "count rgb h
     return torch.cat([render(part).images for part in factors.split(50)])
 
 
+@torch.no_grad()
+def generated(model: Generator, z: Float[Tensor, "count d_z"]) -> Float[Tensor, "count rgb h w"]:
+    """A generator's pictures of many latents, in pieces."""
+    return torch.cat([model.synthesize(model.map(part)) for part in z.split(32)])
+
+
 @dataclass(frozen=True)
 class FactorReader:
     """Reads the factors off a picture: ridge regression on 8 x 8 mean colours and their squares."""
@@ -65,7 +71,7 @@ def fidelity(model: Generator, *, images: int = 512) -> dict[str, dict[str, floa
     """R² of the factors read off held-out generated pictures, and off the rendered ones as the ceiling."""
     reader, z = FactorReader.fit(), draw(HELD_OUT, images)
     factors = factors_of(z)
-    painted = torch.cat([model.synthesize(model.map(part)) for part in z.split(32)])
+    painted = generated(model, z)
     return {
         "generated": explained(factors, reader.read(painted)),
         "rendered": explained(factors, reader.read(rooms(factors))),
@@ -82,7 +88,7 @@ def obeyed(model: Generator, *, images: int = 96, steps: int = 11) -> dict[str, 
     """
     z = draw(HELD_OUT, images)
     factors, tried = factors_of(z), torch.linspace(0, 1, steps)
-    painted = torch.cat([model.synthesize(model.map(part)) for part in z.split(32)])
+    painted = generated(model, z)
     guess = factors.clone()
     for k in range(len(FACTORS)):
         for row in range(images):

@@ -24,6 +24,7 @@ from styles.demo.measure import HELD_OUT, draw, psnr
 from styles.demo.renderer import SIDE, Z_DIM, Rendering, factors_of, render
 from styles.generator import Generator
 from styles.layers import GeneratorConfig
+from styles.relighting.training import average
 
 CONFIG = GeneratorConfig(SIDE, (192, 192, 128, 64, 32, 16), z_dim=Z_DIM, w_dim=96, mapping_layers=4, mapping_width=192)
 MAPPING_BOOST = 30.0
@@ -43,11 +44,9 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 200) * (0.51 + 0.49 * math.cos(math.pi * min(1.0, step / steps)))
 
 
-@torch.no_grad()
-def average(ema: Generator, live: Generator, step: int) -> None:
-    """Exponential moving average of the weights; young averages forget faster."""
-    keep = min(0.999, (1 + step) / (20 + step))
-    torch._foreach_lerp_(list(ema.parameters()), list(live.parameters()), 1 - keep)
+def remembered(step: int) -> float:
+    """What the average of the weights keeps of itself at a step; young averages forget faster."""
+    return min(0.999, (1 + step) / (20 + step))
 
 
 @torch.no_grad()
@@ -129,7 +128,8 @@ class Step:
         return self._loss
 
     def _record(self) -> Tensor:
-        """Three steps on this batch, as torch.cuda.graph wants them, and the recording."""
+        """Three steps on this batch, as torch.cuda.graph wants them, and the recording; products are in TF32."""
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -152,19 +152,10 @@ def painted(model: Generator, z: Float[Tensor, "batch d_z"]) -> Float[Tensor, "b
 def adam(model: Generator, *, betas: tuple[float, float]) -> torch.optim.Adam:
     """Adam with the mapping network's boost; `set_rate` sets its learning rates."""
     groups = [
-        {
-            "params": list(model.mapping.parameters()),
-            "boost": MAPPING_BOOST,
-            "lr": torch.zeros([], device=model.device),
-        },
-        {"params": list(model.synthesis.parameters()), "boost": 1.0, "lr": torch.zeros([], device=model.device)},
+        {"params": list(part.parameters()), "boost": boost, "lr": torch.zeros([], device=model.device)}
+        for part, boost in ((model.mapping, MAPPING_BOOST), (model.synthesis, 1.0))
     ]
-    return torch.optim.Adam(
-        groups,
-        betas=betas,
-        capturable=model.device.type == "cuda",
-        foreach=False if model.device.type == "cpu" else None,
-    )
+    return torch.optim.Adam(groups, betas=betas, capturable=model.device.type == "cuda")
 
 
 def set_rate(optimiser: torch.optim.Adam, value: float) -> None:
@@ -194,7 +185,7 @@ def train(out: Path, *, steps: int, until: int, batch: int, lr: float, seed: int
     for step in range(run.resume(), until):
         set_rate(optimiser, lr * rate(step, steps))
         loss = learn(draw(seed * 1_000_000 + step, batch))
-        average(ema, live, step)
+        average(ema, live, remembered(step))
         run.tell(step + 1, loss)
         if (step + 1) % every == 0 or step + 1 == until:
             run.keep(step + 1)
@@ -212,7 +203,6 @@ def options(parser: argparse.ArgumentParser, *, steps: int, batch: int, lr: floa
     parser.add_argument("--every", type=int, default=1000, help="steps between checkpoints")
     given = parser.parse_args()
     given.until = given.until or given.steps
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return given
 
 

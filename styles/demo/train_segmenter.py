@@ -22,9 +22,10 @@ from torch.nn import functional as nnf
 from styles.checkpoints.checkpoint import load_generator, sha256
 from styles.demo import FOLDER
 from styles.demo.furnished import drawn, furnished, some_missing
-from styles.demo.measure import HELD_OUT, draw
+from styles.demo.measure import HELD_OUT, draw, generated
 from styles.demo.renderer import MASKS, factors_of
 from styles.dissection.segmenter import Segmenter, load_segmenter
+from styles.relighting.training import average
 
 SIZES = ((64, 24), (96, 10), (128, 6))
 """Sides in pixels, and how many rooms of each make a step."""
@@ -57,9 +58,7 @@ def train(*, steps: int, rate: float = 4e-3, seed: int = 0) -> Segmenter:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-        with torch.no_grad():
-            for old, new in zip(slow.parameters(), net.parameters(), strict=True):
-                old.lerp_(new, 1 - min(0.99, (step + 1) / (step + 10)))
+        average(slow, net, min(0.99, (step + 1) / (step + 10)))
     return slow.eval().requires_grad_(False)
 
 
@@ -81,7 +80,7 @@ def measure(net: Segmenter, *, rooms: int = 200) -> dict[str, dict[str, float]]:
             truth = furnished(factors, size=size, present=present)
             found[f"{name}_{size}"] = iou(net.masks(truth.images), truth.masks)
     model = load_generator("demo", device="cpu")
-    pictures = torch.cat([model.synthesize(model.map(part)) for part in draw(UNSEEN, rooms).split(32)])
+    pictures = generated(model, draw(UNSEEN, rooms))
     truth = furnished(factors, size=model.config.resolution)
     found["generated"] = iou(net.masks(pictures), truth.masks)
     return found

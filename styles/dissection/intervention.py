@@ -11,7 +11,7 @@ the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,24 +114,31 @@ def area_changes(
     """
     known(segmenter, [concept])
 
-    def areas(units: Sequence[int], level: float | Tensor, places: Tensor | None) -> dict[str, float]:
-        total = dict.fromkeys(segmenter.classes, 0.0)
+    def views(units: Sequence[int], level: float | Tensor, places: Tensor | None) -> Iterator[dict[str, Tensor]]:
         for i in range(0, len(w), batch):
             part = None if places is None else places[i : i + batch]
             with forced(model, layer, units, level, where=part):
                 found = segmenter.masks(model.synthesize(w[i : i + batch]))
-            for name, mask in found.items():
+            yield found
+
+    def areas(found: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+        total = dict.fromkeys(segmenter.classes, 0.0)
+        for masks in found:
+            for name, mask in masks.items():
                 total[name] += float(mask.float().mean((1, 2)).sum())
         return {name: value / len(w) for name, value in total.items()}
 
-    seen = torch.cat([segmenter.masks(model.synthesize(part), [concept])[concept] for part in w.split(batch)]).float()
+    plain = list(views((), 0.0, None))
+    seen = torch.cat([masks[concept] for masks in plain]).float()
     if not bool(seen.any()):
         raise ValueError(f"the segmenter sees no {concept} in these {len(w)} pictures, so there is no level to insert")
     levels = present_levels(maps_of(model, layer, w, batch=batch), seen)
     places = seen.flip(-1) if where is None else where
-    whole = areas((), 0.0, None)
+    whole = areas(plain)
     return [
-        AreaChange(tuple(units), whole, areas(units, 0.0, None), areas(units, levels[list(units)], places))
+        AreaChange(
+            tuple(units), whole, areas(views(units, 0.0, None)), areas(views(units, levels[list(units)], places))
+        )
         for units in sets
     ]
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from styles.network_file import GROUPS, load_network, save_network, widths_of
-from styles.placement import placed
 
 FORMAT = "styles.segmenter/1"
 WIDTHS = (16, 24, 32, 48)
@@ -146,11 +145,9 @@ def load_segmenter(source: str | os.PathLike[str] = "demo", *, device: str | tor
     Raises:
         ValueError: no such file, another format, damaged, or weights that do not fit.
     """
-    if source == "demo":
-        from styles.demo import segmenter_file
+    from styles.demo import segmenter_file
 
-        source = segmenter_file()
-    return load_network(source, _shaped, form=FORMAT, kind="segmenter").to(placed(device))
+    return load_network(source, _shaped, form=FORMAT, kind="segmenter", embedded=segmenter_file, device=device)
 
 
 def _shaped(config: Mapping[str, Any], name: str) -> Segmenter:

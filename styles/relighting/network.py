@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from styles.network_file import GROUPS, load_network, save_network, widths_of
-from styles.placement import placed
 
 FORMAT = "styles.relighter/1"
 WIDTHS = (24, 48, 64, 96)
@@ -105,11 +104,9 @@ def load_relighter(source: str | os.PathLike[str] = "demo", *, device: str | tor
     Raises:
         ValueError: no such file, another format, damaged, or weights that do not fit.
     """
-    if source == "demo":
-        from styles.demo import relighter_file
+    from styles.demo import relighter_file
 
-        source = relighter_file()
-    return load_network(source, _shaped, form=FORMAT, kind="relighter").to(placed(device))
+    return load_network(source, _shaped, form=FORMAT, kind="relighter", embedded=relighter_file, device=device)
 
 
 def _shaped(config: Mapping[str, Any], name: str) -> Relighter:

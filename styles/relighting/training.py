@@ -135,8 +135,7 @@ def loss_of(painted: Tensor, batch: Batch) -> Tensor:
 @torch.no_grad()
 def average(slow: nn.Module, live: nn.Module, keep: float) -> None:
     """Exponential moving average of the weights."""
-    for old, new in zip(slow.parameters(), live.parameters(), strict=True):
-        old.lerp_(new, 1 - keep)
+    torch._foreach_lerp_(list(slow.parameters()), list(live.parameters()), 1 - keep)
 
 
 def _step(accelerator: Any, net: Any, optimizer: Any, plan: Schedule, pairs: Pairs, step: int) -> float:
