@@ -41,7 +41,7 @@ def child(arguments: Sequence[str], cache: Path) -> tuple[float, float]:
 def one_pass(model: str) -> None:
     """Print the processor seconds of encoding every prompt of a solve once."""
     import concept_edit as ce
-    from concept_edit.prompts.corpus import plain_captions
+    from concept_edit.prompts.captions import plain_captions
 
     opened = ce.open_model(model, device="cpu")
     start = time.process_time()

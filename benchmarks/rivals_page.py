@@ -99,8 +99,8 @@ rivals' solvers are [our own](rivals.py), written from their papers and tested a
 model, 10 steps; its judge, which no edit saw, names what pictures show. Every method gets the same list of kept prompts
 and the same wordings of what goes, and the best of its settings (guide, rows, weights, thresholds, further wordings) by
 H on prompts of their own. *As it comes*: our defaults; `guarded` with the wordings, `gated` with nothing but the words
-that go, to which it takes the sets "art" and "object" by itself. *Everyday captions*: in place of the embedded
-model's corpus, which names every concept, plain captions that name none. H: harmonic mean of 1 - left (exact and unseen
+that go, to which it takes sets of wordings by itself. Their corpus is everyday captions that name no concept and no
+style of the model; *the model's own captions* name them all. H: harmonic mean of 1 - left (exact and unseen
 wordings alike) and kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %,
 bootstrap. A *gate* acts while the model is served and cannot be exported; *weights* can be baked, or be a LoRA."""
 ABOUT = {

@@ -33,12 +33,12 @@ from torch import Tensor
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
+from concept_edit.demo.captions import own_captions
 from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES, caption
 from concept_edit.demo.recipes import PHRASES, scenes
 from concept_edit.memory.solve import Problem
 from concept_edit.memory.verbs import changed
 from concept_edit.models.contract import Model
-from concept_edit.prompts.corpus import collect_corpus, plain_captions
 from concept_edit.recipe import Erase, Recipe
 
 PAGE = Path(__file__).with_name("rivals.md")
@@ -136,15 +136,9 @@ def _recipe(asked: Asked, guide: str = "", more: Sequence[str] = (), typed: bool
     return Recipe(edits=edits, preserve=asked.kept, **settings)
 
 
-def by_recipe(model: Model, asked: Asked, *, plain: bool = False, **settings: Any) -> AbstractContextManager[Any]:
-    corpus = foreign(model) if plain else None
+def by_recipe(model: Model, asked: Asked, *, own: bool = False, **settings: Any) -> AbstractContextManager[Any]:
+    corpus = ce.collect_corpus(model, own_captions()) if own else None
     return ce.solve(model, _recipe(asked, **settings), corpus=corpus).applied(model)
-
-
-def foreign(model: Model) -> ce.Corpus:
-    """Everyday captions that name no concept and no style of the embedded model."""
-    words = [*(c.name for c in CONCEPTS), *(s.name for s in STYLES)]
-    return collect_corpus(model, [text for text in plain_captions() if not any(word in text for word in words)])
 
 
 def _problem(model: Model, asked: Asked, guide: str, tokens: str, more: Sequence[str] = ()) -> Problem:
@@ -227,9 +221,9 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
             found.setdefault("UCE on our rows", {})[f"guide {guide!r}, scale {scale:g}"] = partial(
                 by_recipe, method="uce", tokens="subject", guide=guide, erase_scale=scale
             )
-        for words in ((), more):
+        for words in ((), more) if concept else (("style",), ()):
             for left in (0.22, 0.1):
-                name = f"guide {guide!r}, erased to {left:g}{', expanded' if words else ''}"
+                name = f"guide {guide!r}, erased to {left:g}{f', set {words[0]!r}' if words else ''}"
                 found.setdefault("guarded", {})[name] = partial(
                     by_recipe, method="guarded", guide=guide, erased_to=left, more=words
                 )
@@ -237,7 +231,12 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
             for alarm in (0.001, 0.01):
                 name = f"guide {guide!r}, caption alarm {alarm:g}, {'one word typed' if typed else 'wordings given'}"
                 found.setdefault("gated", {})[name] = partial(
-                    by_recipe, method="gated", guide=guide, caption_alarm=alarm, more=() if typed else more, typed=typed
+                    by_recipe,
+                    method="gated",
+                    guide=guide,
+                    caption_alarm=alarm,
+                    typed=typed,
+                    more=() if typed else more if concept else ("style",),
                 )
     return found
 
@@ -366,8 +365,7 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
         first, applied = next(iter(offered[method].items()))
         if best[method][0] != first:
             yield f"{method}, as it comes", first, applied
-        foreign_corpus = partial(applied, plain=True)
-        yield f"{method}, as it comes, everyday captions", first, foreign_corpus
+        yield f"{method}, as it comes, the model's own captions", first, partial(applied, own=True)
 
 
 def measure(work: Work, kind: str) -> list[tuple[str, str, Figures | str]]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
-from concept_edit.asked.wordings import AUTO, NEUTRAL, WORDINGS, normal, refuse_repeats
+from concept_edit.asked.wordings import AUTO, NEUTRAL, STYLED, UNTOLD, WORDINGS, normal, refuse_repeats
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
@@ -102,8 +102,8 @@ class Recipe(BaseModel):
     false_alarm: float = Field(default=0.05, gt=0, lt=1)
     """Gated: the share of kept rows that may come within reach of the gate."""
     caption_alarm: float = Field(default=0.001, ge=0, lt=1)
-    """Gated: the share of caption tokens that may come within reach of what tells wordings nobody gave. 0.01 leaves
-    less of a concept in other words."""
+    """Gated: the share of caption tokens that may come within reach of the gate. 0.01 leaves less of a concept in other
+    words."""
     layers: tuple[str, ...] = ()
     """Which matrices to change: roles (`k`, `v`, `context`, `pooled`) or name patterns (`up_blocks.*`). None: all."""
 
@@ -146,11 +146,15 @@ class Recipe(BaseModel):
         return AUTO if self.method != "uce" and isinstance(edit, Erase) and not edit.guide else edit.guide
 
     def wordings_of(self, edit: AnyEdit) -> tuple[str, ...]:
-        """The wordings an edit is solved with: its own, or the sets "object" and "art" where an `Erase` or a `Moderate`
-        names none under method `gated`, which knows what is asked by rows it has met. `("{}",)`: the concept alone."""
-        if self.method == "gated" and isinstance(edit, Erase | Moderate) and not edit.wordings:
-            return tuple(WORDINGS) if len(self.edits) <= MOST_WORDED else ()
-        return edit.wordings
+        """The wordings an edit is solved with: its own, or where an `Erase` or a `Moderate` names none the sets of
+        `UNTOLD` under method `gated`, which knows what is asked by rows it has met, and those of `STYLED` under
+        `guarded` where it leads to "art", as a style does. `("{}",)`: the concept alone."""
+        told = edit.wordings or not isinstance(edit, Erase | Moderate) or len(self.edits) > MOST_WORDED
+        if told or self.method == "uce":
+            return edit.wordings
+        if self.method == "gated":
+            return UNTOLD
+        return STYLED if normal(edit.guide) == "art" else ()
 
     @property
     def kept(self) -> tuple[str, ...]:

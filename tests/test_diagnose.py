@@ -10,7 +10,8 @@ import tiny
 import torch
 
 import concept_edit as ce
-from concept_edit.diagnose import CAPTIONS, Check
+from concept_edit.diagnose import Check
+from concept_edit.prompts.corpus import default_corpus
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,10 @@ def test_what_is_left_and_the_drift_follow_their_definitions(model, edit):
         c, t = (rows[pairs.owner == owner].double() for rows in (pairs.sources, pairs.goals))
         left.append(float(lengths(model, c + c @ change.T - t) / lengths(model, c - t)))
     assert value(found, "erased concept left") == pytest.approx(max(left), rel=1e-4)
-    captions = ce.collect(model, ce.Recipe(preserve=CAPTIONS, tokens="subject")).streams["text"].kept.sources.double()
-    moved = lengths(model, captions @ change.T) / lengths(model, captions - captions.mean(dim=0))
+    around = default_corpus(model).around("text", edit.recipe, torch.zeros(0, change.shape[0]))
+    captions = around.ordinary.double()
+    assert len(captions) > 500
+    moved = lengths(model, captions @ change.T) / lengths(model, captions - around.mean)
     assert value(found, "drift of plain captions") == pytest.approx(float(moved), rel=1e-4)
     encoded = model.encode([""])["text"]
     null = encoded.rows[0].double()

@@ -51,10 +51,10 @@ def _gates(statistics: Statistics) -> Answer:
 
 def _gate(statistics: Statistics, name: str) -> Gate:
     """A stream's gate."""
-    recipe, (problem, around) = statistics.recipe, _placed(statistics, name)
+    recipe, stream, (problem, around) = statistics.recipe, statistics.streams[name], _placed(statistics, name)
     return solve_gate(
-        problem, around, recipe.false_alarm,
-        caption_alarm=recipe.caption_alarm, bounds=Bounds.of(recipe), prompts=statistics.streams[name].kept.owner,
+        problem, around, recipe.false_alarm, caption_alarm=recipe.caption_alarm,
+        bounds=Bounds.of(recipe), prompts=stream.kept.owner, concepts=stream.pairs.owner, whole=stream.pairs.whole,
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Erase:
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
     wordings: tuple[str, ...] = ()
-    """Further prompts that mean the concept: templates with `{}`, whole phrases, or the sets "art" and "object"."""
+    """Further prompts that mean the concept: templates with `{}`, whole phrases, or sets of `WORDINGS`."""
 
     _check_concept = field_validator("concept")(named)
     _one_wording = field_validator("wordings", mode="before")(_listed)
@@ -182,7 +182,7 @@ class Steer:
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
     wordings: tuple[str, ...] = ()
-    """Further prompts that mean the concept: templates with `{}`, or the sets "art" and "object"."""
+    """Further prompts that mean the concept: templates with `{}`, or sets of `WORDINGS`."""
 
     _check_concept = field_validator("concept")(named)
     _one_wording = field_validator("wordings", "contrasts", mode="before")(_listed)

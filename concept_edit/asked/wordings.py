@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+_ART = ("painting by {}", "art by {}", "artwork by {}", "picture by {}", "style of {}")
 WORDINGS: Mapping[str, tuple[str, ...]] = {
-    "art": ("painting by {}", "art by {}", "artwork by {}", "picture by {}", "style of {}"),
+    "art": _ART,
+    "style": (
+        *_ART, "a chair in the style of {}", "a bridge in {} style", "a tiger by {}", "a rose by the artist {}",
+        "{}'s drawing of a ship", "{}'s painting of a castle", "a boat painted by {}", "a portrait of a woman by {}",
+    ),
     "object": ("image of {}", "photo of {}", "portrait of {}", "picture of {}", "painting of {}"),
-}
-"""Prompt templates of the UCE code for artists and for objects (`--expand_prompts`, `--concept_type`)."""
+}  # fmt: skip
+"""Sets of prompt templates. "art" and "object" are those of the UCE code for artists and for objects
+(`--expand_prompts`, `--concept_type`). "style" also has things in the style: in a causal encoder the rows after "a
+chair in the style of X" carry both, and are near none of "art by X"."""
+UNTOLD = ("style", "object")
+"""The sets of a gate where a recipe names none."""
+STYLED = ("style",)
+"""The set of an edit towards "art", which is a style's, where a recipe names none."""
 
 AUTO = "auto"
 """The guide that is chosen from what the recipe keeps."""

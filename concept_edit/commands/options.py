@@ -36,7 +36,9 @@ Tokens = Annotated[
         help="Rows that speak for a prompt: last (UCE 2025), aligned (UCE 2023), subject. [last for uce, else subject]",
     ),
 ]
-Wordings = Annotated[str, typer.Option("--wordings", help="More wordings: art, object, or templates with {}, by ';'.")]
+Wordings = Annotated[
+    str, typer.Option("--wordings", help="Wordings: style, art, object, or templates with {}, by ';'.")
+]
 Expand = Annotated[
     Literal["true", "false"],
     typer.Option("--expand_prompts", help="Add the wordings of --concept_type (UCE's flag); unsafe has none."),

@@ -20,8 +20,6 @@ EMBEDDED = ("demo", "demo-flow")
 """Names of the models that paint what `concepts` lists, and that the judges know."""
 WEIGHTS = Path(__file__).parent / "weights"
 CHECKSUMS = "checksums.json"
-CORPUS = Path(__file__).parent / "corpus.safetensors"
-"""What the embedded text encoder says of ordinary captions, for guarded and gated edits."""
 
 
 def folder(*, verify: bool = True) -> Path:

@@ -287,7 +287,7 @@ class _Pile:
 
     def __init__(self, width: int, paired: bool) -> None:
         self.width, self.paired = width, paired
-        self.parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.parts: list[tuple[Tensor, ...]] = []
         # In a wide stream as many rows as would take a quarter of their sum's room.
         self.held, self.limit = 0, max(ROW_BYTES // (4 * width * (1 + paired)), width // (2 * (1 + paired)))
         self.moment: Tensor | None = None
@@ -297,15 +297,19 @@ class _Pile:
         source = known[job.prompt][stream]
         if job.aims:
             before = known[job.before][stream] if job.before else None
-            rows, goals = _aimed(job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims], before)
+            places, rows, goals = _aimed(
+                job, source, [(known[prompt][stream], alpha) for prompt, alpha in job.aims], before
+            )
         elif goal is None or job.kept:
-            rows = goals = source.rows[kept_rows(job.tokens, source)]
+            places = kept_rows(job.tokens, source)
+            rows = goals = source.rows[places]
         else:
             before = known[job.before][stream] if job.before else None
-            rows, goals = _take(source, goal, paired(job.tokens, source, goal, before))
+            pairs = paired(job.tokens, source, goal, before)
+            places, (rows, goals) = [row for row, _ in pairs], _take(source, goal, pairs)
         weight = job.weight / len(rows) if job.tokens == "subject" else job.weight
         weights = torch.full((len(rows),), weight, dtype=torch.float64)
-        self.parts.append((rows, goals, weights, torch.full((len(rows),), job.owner)))
+        self.parts.append((rows, goals, weights, torch.full((len(rows),), job.owner), source.whole(places)))
         self.held += len(rows)
         if self.held > (self.limit if self.moment is None else _SUM_ROWS):
             self._sum()
@@ -313,22 +317,26 @@ class _Pile:
     def read(self) -> Rows:
         if self.moment is not None and self.parts:
             self._sum()
-        sources, goals, weights, owner = self._joined()
-        return Rows(sources, goals if self.paired else None, weights, owner, self.moment, self.cross)
+        sources, goals, weights, owner, whole = self._joined()
+        if not self.paired:
+            return Rows(sources, None, weights, owner, self.moment, self.cross)
+        return Rows(sources, goals, weights, owner, self.moment, self.cross, whole)
 
     def _sum(self) -> None:
-        sources, goals, weights, _ = self._joined()
+        sources, goals, weights, *_ = self._joined()
         own = row_moment(sources, weights)
         self.moment = plus(self.moment, own)
         self.cross = plus(self.cross, goal_moment(sources, goals, weights) - own) if self.paired else None
         self.parts, self.held = [], 0
 
-    def _joined(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _joined(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Sources, goals, weights, owners, and whether a row has read the whole concept."""
         if not self.parts:
             none = torch.zeros(0, self.width)
-            return none, none, torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.long)
-        sources, goals, weights, owner = (torch.cat(part) for part in zip(*self.parts, strict=True))
-        return sources, goals, weights, owner
+            owners = torch.zeros(0, dtype=torch.long)
+            return none, none, torch.zeros(0, dtype=torch.float64), owners, owners.bool()
+        sources, goals, weights, owner, whole = (torch.cat(part) for part in zip(*self.parts, strict=True))
+        return sources, goals, weights, owner, whole
 
 
 def _take(source: PromptRows, goal: PromptRows, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
@@ -337,12 +345,12 @@ def _take(source: PromptRows, goal: PromptRows, pairs: Sequence[tuple[int, int]]
 
 def _aimed(
     job: _Job, source: PromptRows, towards: Sequence[tuple[PromptRows, float]], before: PromptRows | None
-) -> tuple[Tensor, Tensor]:
-    """c and T(α) = c + Σ α (row of the phrase − c), in float64 until the end."""
+) -> tuple[list[int], Tensor, Tensor]:
+    """The places of rows c, c and T(α) = c + Σ α (row of the phrase − c), in float64 until the end."""
     places = [row for row, _ in aimed_pairs(job.tokens, source, source)]
     rows = source.rows[places].double()
     goals = rows.clone()
     for prompt, alpha in towards:
         there = [row for _, row in aimed_pairs(job.tokens, source, prompt, before)]
         goals += alpha * (prompt.rows[there].double() - rows)
-    return source.rows[places], goals.to(source.rows.dtype)
+    return places, source.rows[places], goals.to(source.rows.dtype)

@@ -23,12 +23,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from concept_edit.demo import CORPUS
 from concept_edit.files import read_tensors, write_tensors
 from concept_edit.identity import digest
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import row_moment
 from concept_edit.models.contract import Model
+from concept_edit.prompts.captions import plain_captions
 from concept_edit.prompts.kept import keep, recall
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
 from concept_edit.reading.kinds import CORPUS as FORMAT
@@ -231,18 +231,7 @@ def read_captions(path: str | os.PathLike[str], *, limit: int | None = None) -> 
     return captions
 
 
-def shipped_corpus(model: Model) -> Corpus | None:
-    """The corpus that comes with the embedded model, for models that share its text encoder."""
-    shipped = Corpus.load(CORPUS) if CORPUS.exists() else None
-    return shipped if shipped is not None and shipped.fingerprint == model.fingerprint else None
-
-
 def default_corpus(model: Model) -> Corpus:
-    """The corpus shipped with the embedded model; for others, plain captions, read once and kept (`kept`)."""
-    return shipped_corpus(model) or plain_corpus(model)
-
-
-def plain_corpus(model: Model) -> Corpus:
     """Plain captions as the model sees them, from the user's cache folder where they were read before."""
     captions = plain_captions()
     about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, "captions": digest(captions)}
@@ -252,67 +241,6 @@ def plain_corpus(model: Model) -> Corpus:
     found = collect_corpus(model, captions)
     keep(about, found.tensors(), found.header())
     return found
-
-
-_WHO = (
-    "a man",
-    "a woman",
-    "two children",
-    "an old couple",
-    "a crowd",
-    "a dog",
-    "a cat",
-    "a horse",
-    "some birds",
-    "a cook",
-    "a cyclist",
-    "a farmer",
-)
-_DOING = (
-    "walking down a street",
-    "sitting on a bench in the park",
-    "standing beside a red car",
-    "looking out of the window",
-    "waiting for a train at the station",
-    "in front of a large building",
-    "near a table with plates of food",
-    "on the beach under a blue sky",
-    "in a kitchen with white walls",
-    "crossing a bridge in the rain",
-    "next to a wooden fence",
-    "by the sea",
-)
-_VIEWS = (
-    "{}",
-    "a photo of {}",
-    "a painting of {}",
-    "a black and white picture of {}",
-)
-_THINGS = (
-    "a bowl of fruit on a table",
-    "a vase with yellow flowers",
-    "a train on its tracks",
-    "a plane in the sky",
-    "a boat on a lake",
-    "a clock on a tower",
-    "a bed with two pillows",
-    "a plate of pizza",
-    "a laptop on a desk",
-    "mountains covered with snow",
-    "a bridge over a river",
-    "a glass of beer",
-    "a knife and a fork",
-    "a house with a green roof",
-    "a field of wheat",
-    "a city at night",
-)
-
-
-def plain_captions() -> list[str]:
-    """Eighty everyday captions in the manner of photo descriptions, for encoders that come without a corpus."""
-    people = [f"{who} {doing}" for i, who in enumerate(_WHO) for doing in _DOING[i % 3 :: 3]]
-    scenes = [*people, *_THINGS]
-    return [_VIEWS[i % len(_VIEWS)].format(scene) for i, scene in enumerate(scenes)] + list(_THINGS)
 
 
 def _csv_captions(text: str, path: str | os.PathLike[str]) -> Iterator[str]:

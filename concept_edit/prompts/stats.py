@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -37,6 +37,9 @@ class Rows:
     """Σ w c cᵀ of rows no longer held, float64."""
     cross: Float[Tensor, "d_text d_text"] | None = None
     """Σ w (t − c) cᵀ of pairs no longer held, float64."""
+    whole: Bool[Tensor, " rows"] | None = None
+    """Whether a row has read the whole concept: of "red apple" that of "apple" and what follows, not that of "red".
+    None: nobody noted it."""
 
     @property
     def summed(self) -> bool:
@@ -49,14 +52,17 @@ class Rows:
         index = torch.cat([*found, self.owner[:0]])
         owner = [torch.full_like(rows, new) for new, rows in enumerate(found)]
         goals = None if self.goals is None else self.goals[index]
-        return Rows(self.sources[index], goals, self.weights[index], torch.cat([*owner, self.owner[:0]]))
+        owners = torch.cat([*owner, self.owner[:0]])
+        whole = None if self.whole is None else self.whole[index]
+        return Rows(self.sources[index], goals, self.weights[index], owners, whole=whole)
 
     def renumber(self, numbers: Mapping[int, int]) -> Rows:
         """The same rows, each owner `n` called `numbers[n]`, sorted by owner."""
         owner = torch.tensor([numbers[int(n)] for n in self.owner], dtype=torch.long)
         order = owner.argsort(stable=True)
         goals = None if self.goals is None else self.goals[order]
-        return replace(self, sources=self.sources[order], goals=goals, weights=self.weights[order], owner=owner[order])
+        rows = replace(self, sources=self.sources[order], goals=goals, weights=self.weights[order], owner=owner[order])
+        return rows if self.whole is None else replace(rows, whole=self.whole[order])
 
     def __add__(self, other: Rows) -> Rows:
         goals = None if self.goals is None or other.goals is None else torch.cat([self.goals, other.goals])
@@ -67,6 +73,7 @@ class Rows:
             torch.cat([self.owner, other.owner]),
             plus(self.moment, other.moment),
             plus(self.cross, other.cross),
+            None if self.whole is None or other.whole is None else torch.cat([self.whole, other.whole]),
         )
 
 
@@ -209,6 +216,7 @@ def _read_rows(tensors: Mapping[str, Tensor], prefix: str) -> Rows:
         tensors[f"{prefix}.owner"],
         tensors.get(f"{prefix}.moment"),
         tensors.get(f"{prefix}.cross"),
+        tensors.get(f"{prefix}.whole"),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from concept_edit.models.contract import Encoded
@@ -103,6 +103,11 @@ class PromptRows:
     rows: Float[Tensor, "tokens d_text"]
     spans: tuple[Span, ...]
     pooled: bool
+
+    def whole(self, places: Sequence[int]) -> Bool[Tensor, " places"]:
+        """Whether each place is a last subject token or stands after one: such a row has read the whole prompt."""
+        spans = [next(span for span in self.spans if span.start <= place < span.stop) for place in places]
+        return torch.tensor([p >= span.last for p, span in zip(places, spans, strict=True)], dtype=torch.bool)
 
 
 def prompt_rows(stream: Encoded, index: int) -> PromptRows:

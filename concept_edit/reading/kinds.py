@@ -50,7 +50,7 @@ def _edit_wanted(header: EditHeader, names: Collection[str]) -> dict[str, Want]:
 
 
 def _gate_wanted(stream: str, names: Collection[str]) -> dict[str, Want]:
-    """Files from before gates had a second threshold, or pressed rows, lack what these need."""
+    """Files from before gates had a second threshold, pressed rows, or a lack of nearness, lack what these need."""
     width, rows, rank, gate = f"{stream} width", f"{stream} gate rows", f"{stream} gate rank", f"{stream}.gate"
     wanted = {
         f"{gate}.sources": Want("F32", (rows, width)),
@@ -64,8 +64,12 @@ def _gate_wanted(stream: str, names: Collection[str]) -> dict[str, Want]:
         f"{gate}.reach": Want("F32", (_GATE_REACH,)),
     }
     pressed = {f"{gate}.pressed": Want("F32", (width, f"{gate} pressed"))}
+    lack = {f"{gate}.lack": Want("F32", ())}
     return wanted | {
-        name: want for part in (second, pressed) if not part.keys().isdisjoint(names) for name, want in part.items()
+        name: want
+        for part in (second, pressed, lack)
+        if not part.keys().isdisjoint(names)
+        for name, want in part.items()
     }
 
 
@@ -98,6 +102,8 @@ def _statistics_wanted(header: StatisticsPart, names: Collection[str], prefix: s
             wanted[f"{own}owner"] = Want("I64", (rows,))
             sums = [key for key in ("moment", "cross") if f"{own}{key}" in names]
             wanted |= {f"{own}{key}": Want("F64", (width, width)) for key in sums}
+        if f"{start}pairs.whole" in names:
+            wanted[f"{start}pairs.whole"] = Want("BOOL", (f"{stream} pairs rows",))
         wanted[f"{start}pairs.goals"] = Want("F32", (f"{stream} pairs rows", width))
         if any(name.startswith(f"{start}around.") for name in names):
             wanted |= _around_wanted(stream, f"{start}around.", names)

@@ -78,7 +78,8 @@ def gated(h: torch.Tensor, parts: dict[str, torch.Tensor], strength: float) -> t
     if "gate.right" in parts and parts["gate.right"].shape[0]:
         way = (h @ parts["gate.right"].T) @ parts["gate.left"].T
         share = way.norm(dim=-1, keepdim=True) / parts["gate.reach"][0]
-        told = opening((share - parts["gate.reach"][1]) / EDGE)
+        lack = parts["gate.lack"] * over.clamp(max=0)[..., None] if "gate.lack" in parts else 0.0
+        told = opening((share + lack - parts["gate.reach"][1]) / EDGE)
         length = told / share.clamp(SHUT, 1)
         if h.shape[1] > 1:
             length = length + (1 - told) * torch.maximum(opened, told).amax(dim=1, keepdim=True)

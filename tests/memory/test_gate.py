@@ -113,7 +113,7 @@ def test_a_kept_row_beside_an_erased_one_raises_its_threshold_and_is_left_alone(
 def test_past_the_second_threshold_a_row_goes_a_whole_way_and_below_it_stays_bit_for_bit():
     asked, around = problem(), surroundings()
     whole = solve_gate(asked, around, 0.05, caption_alarm=0.01, bounds=BOUNDS)
-    gate = whole._replace(thresholds=torch.full_like(whole.thresholds, 2.0))
+    gate = whole._replace(thresholds=torch.full_like(whole.thresholds, 2.0), lack=torch.tensor(0.0))
     change = solve_guarded(asked, around, BOUNDS).factors.dense().float()
     way = float((asked.goals - asked.sources).norm(dim=1).median())
     mixed = 0.7 * asked.sources + 0.3 * rows(6, 31)
@@ -148,6 +148,50 @@ def test_the_second_threshold_is_set_by_kept_prompts_that_its_map_was_not_made_f
     assert float(gate.reach[1]) > float((asked.kept @ own.T).norm(dim=1).max() / way), "those it was made for move less"
 
 
+def test_what_lacks_in_nearness_is_asked_of_the_map():
+    asked, around = problem(), surroundings()
+    gate = solve_gate(asked, around, 0.05, caption_alarm=0.01, bounds=BOUNDS)
+    lower = gate._replace(lack=torch.tensor(0.0))
+    mixed = torch.cat([(1 - far) * asked.sources + far * rows(len(asked.sources), 31) for far in (0.3, 0.5, 0.7)])
+    both, alone = ((g(mixed) - mixed).norm(dim=1) > 0 for g in (gate, lower))
+    assert bool((both <= alone).all())
+    assert 0 < int(both.sum()) < int(alone.sum())
+
+
+def test_only_rows_that_have_read_the_whole_concept_open_the_gate(model):
+    recipe = ce.Recipe(edits=[ce.Erase("red apple"), ce.Erase("car")], preserve=("dog", "panda"), method="gated")
+    pairs = ce.collect(model, recipe).streams["text"].pairs
+    first, own = pairs.sources[0], model.encode(["red apple"])["text"]
+    start, last = (int(own.subject[0].nonzero()[n]) for n in (0, -1))
+    assert last > start
+    assert torch.equal(first, own.rows[0, start])
+    count = last - start
+    assert pairs.whole[: count + 2].tolist() == [*[False] * count, True, True]
+    gate = ce.solve(model, recipe).gates["text"]
+    assert len(gate.sources) == int(pairs.whole.sum()) < len(pairs.sources)
+    near = gate._replace(left=gate.left[:, :0], right=gate.right[:0])
+    red = own.rows[0, start : start + 1]
+    assert torch.equal(near(red), red)
+    assert float((near(own.rows[0, last : last + 1]) - own.rows[0, last]).norm()) > 1
+
+
+def test_what_the_wordings_of_a_concept_differ_in_does_not_hide_it():
+    width, around = 256, dataclasses.replace(
+        surroundings(), moment=torch.eye(256).double(), mean=torch.zeros(256).double(), fixed=torch.zeros(0, 256),
+        ordinary=torch.zeros(0, 256),
+    )  # fmt: skip
+    apple, lamp, *worded = torch.eye(width)[:8]
+    sources = torch.stack([thing + 2 * sign * how for thing in (apple, lamp) for how in worded[:5] for sign in (1, -1)])
+    asked = Problem(
+        sources, torch.zeros_like(sources), torch.ones(20).double(), torch.zeros(0, width), torch.zeros(0).double(), 0.5
+    )
+    gate = solve_gate(asked, around, 0.05, concepts=torch.arange(20) // 10)
+    plain = solve_gate(asked, around, 0.05)
+    other = apple + 1.3 * (worded[0] + worded[1])
+    assert float((gate(other[None]) - other).norm()) > 0.5
+    assert torch.equal(plain(other[None]), other[None])
+
+
 def test_what_all_captions_share_does_not_make_unlike_rows_alike():
     width = 256
     shared, apple, lamp = torch.eye(width)[:3]
@@ -178,18 +222,23 @@ def test_a_moment_held_as_rows_presses_the_same_directions():
     torch.testing.assert_close(first @ first.T, second @ second.T, atol=1e-4, rtol=1e-3)
 
 
-def test_one_word_is_solved_in_the_wordings_of_things_and_of_art_and_its_own_are_its_own(model):
+def test_one_word_is_solved_in_the_wordings_of_things_and_of_styles_and_its_own_are_its_own(model):
     def asked(method, *edits):
         return ce.collect(model, ce.Recipe(edits=edits, method=method)).streams["text"].pairs.sources
 
     bare, given = asked("gated", ce.Erase("cat", wordings="{}")), asked("gated", ce.Erase("cat", wordings="an old {}"))
-    spelt = asked("gated", ce.Erase("cat", wordings=("art", "object")))
+    spelt = asked("gated", ce.Erase("cat", wordings=("style", "object")))
     assert torch.equal(asked("gated", ce.Erase("cat")), spelt)
     assert torch.equal(
-        asked("gated", ce.Moderate("cat")), asked("gated", ce.Moderate("cat", wordings=("art", "object")))
+        asked("gated", ce.Moderate("cat")), asked("gated", ce.Moderate("cat", wordings=("style", "object")))
     )
     assert len(bare) < len(given) < len(spelt)
     assert torch.equal(asked("guarded", ce.Erase("cat")), bare)
+    styled = asked("guarded", ce.Erase("Lobe", guide="art", wordings="style"))
+    assert torch.equal(asked("guarded", ce.Erase("Lobe", guide="art")), styled)
+    assert torch.equal(
+        asked("guarded", ce.Erase("Lobe", guide="art", wordings="{}")), asked("guarded", ce.Erase("Lobe"))
+    )
     many = ce.Recipe(edits=[ce.Erase(f"word {n}") for n in range(101)], method="gated")
     assert many.wordings_of(many.edits[0]) == ()
 
@@ -213,7 +262,7 @@ def test_where_the_map_would_foretell_noise_there_is_no_second_threshold():
 
 def test_a_gate_of_an_older_file_has_no_second_threshold_and_compares_rows_as_they_are():
     gate = solve_gate(problem(), surroundings(), 0.05, bounds=BOUNDS)
-    newer = ("left", "right", "reach", "pressed")
+    newer = ("left", "right", "reach", "pressed", "lack")
     parts = {name: value for name, value in gate._asdict().items() if name not in newer}
     older, some = Gate.read(parts), 0.9 * problem().sources
     near = torch.nn.functional.normalize(some - parts["mean"], dim=-1) @ parts["sources"].T - parts["thresholds"]

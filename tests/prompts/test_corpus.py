@@ -11,7 +11,10 @@ import torch
 
 import concept_edit as ce
 from concept_edit.__main__ import run
-from concept_edit.prompts.corpus import default_corpus, plain_captions, read_captions
+from concept_edit.demo.captions import own_captions
+from concept_edit.demo.concepts import CONCEPTS, STYLES
+from concept_edit.prompts.captions import plain_captions
+from concept_edit.prompts.corpus import default_corpus, read_captions
 
 CAPTIONS = [f"a photo of a {thing}" for thing in ("cat", "dog", "village", "red apple", "man in a boat")] * 3
 
@@ -97,11 +100,23 @@ def test_another_encoders_corpus_is_refused(whole):
         whole + default_corpus(ce.open_model("demo"))
 
 
-def test_the_shipped_corpus_is_the_embedded_models_own():
-    model = ce.open_model("demo")
-    assert default_corpus(model).fingerprint == model.fingerprint
-    assert default_corpus(model).captions > 300
-    assert len(set(plain_captions())) > 50
+def test_the_default_captions_name_nothing_that_the_embedded_model_was_taught():
+    captions = plain_captions()
+    assert len(set(captions)) == len(captions) > 300
+    words = {word.strip(",").casefold().rstrip("s") for caption in captions for word in caption.split()}
+    taught = [name.split()[-1] for name in (*(c.name for c in CONCEPTS), *(s.name for s in STYLES))]
+    assert not {name.casefold().rstrip("s") for name in taught} & words
+
+
+def test_the_models_own_captions_are_a_corpus_like_any_other(tmp_path):
+    text, out = tmp_path / "own.txt", tmp_path / "own.safetensors"
+    said = subprocess.run([sys.executable, "-m", "concept_edit.demo.captions"], capture_output=True, check=True)
+    text.write_bytes(said.stdout)
+    assert read_captions(text) == own_captions()
+    run(["corpus", str(text), "--limit", "20", "--out", str(out), "-q"])
+    recipe, model = ce.Recipe(edits=[ce.Erase("cat")]), ce.open_model("demo")
+    with_own = ce.solve(model, recipe, corpus=ce.Corpus.load(out))
+    assert not torch.equal(with_own.factors["text"].right, ce.solve(model, recipe).factors["text"].right)
 
 
 def test_two_processes_of_one_launch_read_half_each(tmp_path):

@@ -15,7 +15,8 @@ import concept_edit as ce
 from concept_edit import cache
 from concept_edit.models.opened import OpenedModel
 from concept_edit.prompts import kept
-from concept_edit.prompts.corpus import Corpus, plain_captions, plain_corpus
+from concept_edit.prompts.captions import plain_captions
+from concept_edit.prompts.corpus import Corpus, default_corpus
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ce.Recipe(edits=[ce.Erase("dog")], method="guarded")
@@ -57,10 +58,10 @@ def only(folder: Path) -> Path:
 
 
 def test_the_second_time_nothing_is_encoded_and_the_bits_are_the_same(model, folder, encoded):
-    first = plain_corpus(model)
+    first = default_corpus(model)
     assert set(plain_captions()) <= set(encoded)
     encoded.clear()
-    assert same(plain_corpus(model), first)
+    assert same(default_corpus(model), first)
     assert not encoded
 
 
@@ -83,40 +84,40 @@ def test_a_diagnosis_encodes_each_prompt_once(model, folder, encoded):
 
 @pytest.mark.parametrize("damage", ["truncated", "a bit", "empty", "text", "another's"])
 def test_a_damaged_file_is_read_anew(model, folder, encoded, damage):
-    first = plain_corpus(model)
+    first = default_corpus(model)
     path, data = only(folder), bytearray(only(folder).read_bytes())
     if damage == "another's":
         stranger = tiny.tiny_model("sdxl", seed=1)
-        plain_corpus(stranger)
+        default_corpus(stranger)
         (other,) = set(folder.iterdir()) - {path}
         other.replace(path)
     else:
         data[-9] ^= 1
         path.write_bytes({"truncated": data[:-40], "a bit": data, "empty": b"", "text": b"{}" * 40}[damage])
     encoded.clear()
-    assert same(plain_corpus(model), first)
+    assert same(default_corpus(model), first)
     assert set(plain_captions()) <= set(encoded)
     encoded.clear()
-    plain_corpus(model)
+    default_corpus(model)
     assert not encoded
 
 
 def test_another_encoder_or_precision_has_its_own(model, folder):
-    plain_corpus(model)
-    plain_corpus(tiny.tiny_model("sdxl", seed=1))
+    default_corpus(model)
+    default_corpus(tiny.tiny_model("sdxl", seed=1))
     assert len(list(folder.iterdir())) == 2
     pipeline = tiny.tiny_pipeline("sdxl").to(torch.float64)
-    plain_corpus(ce.open_model(pipeline))
+    default_corpus(ce.open_model(pipeline))
     assert len(list(folder.iterdir())) == 3
 
 
 def test_nothing_is_kept_where_the_user_wants_none_or_nothing_can_be_written(model, tmp_path, monkeypatch):
     monkeypatch.setenv(cache.FOLDER, "")
     assert cache.cache_folder() is None
-    plain_corpus(model)
+    default_corpus(model)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(cache.FOLDER, str(tmp_path / "file" / "cache"))
-    assert plain_corpus(model).captions == len(plain_captions())
+    assert default_corpus(model).captions == len(plain_captions())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 

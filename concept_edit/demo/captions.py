@@ -1,16 +1,13 @@
-"""The corpus that ships with the embedded model: its own kind of captions, every concept and style alike.
+"""Captions of the embedded model's own kind, every concept and style alike: another corpus than the plain one.
 
-python -m concept_edit.demo.training.corpus
+python -m concept_edit.demo.captions > own.txt
+concept-edit corpus own.txt --model demo --out own.safetensors      # then: concept-edit solve ... --corpus
 """
 
 from __future__ import annotations
 
-import argparse
 from itertools import product
-from pathlib import Path
 
-import concept_edit as ce
-from concept_edit.demo import CORPUS
 from concept_edit.demo.concepts import (
     CONCEPTS,
     GENERIC_PROMPTS,
@@ -22,7 +19,7 @@ from concept_edit.demo.concepts import (
 )
 
 
-def captions() -> list[str]:
+def own_captions() -> list[str]:
     """Each concept in each plain template and, with the templates in turn, in each style; professions said both ways
     and bare; the prompts that ask for nothing in particular."""
     things = [
@@ -40,14 +37,5 @@ def captions() -> list[str]:
     return [*GENERIC_PROMPTS, *mixed[::7], *(t for i, t in enumerate(mixed) if i % 7), *rest]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=CORPUS)
-    args = parser.parse_args()
-    corpus = ce.collect_corpus(ce.open_model("demo"), captions(), progress=True)
-    corpus.save(args.out)
-    print(f"{args.out}: {corpus.captions} captions, {args.out.stat().st_size / 1e6:.2f} MB, {corpus.identity}")
-
-
 if __name__ == "__main__":
-    main()
+    print(*own_captions(), sep="\n")
