@@ -149,12 +149,11 @@ class Recipe(BaseModel):
         """The wordings an edit is solved with: its own, or where an `Erase` or a `Moderate` names none the sets of
         `UNTOLD` under method `gated`, which knows what is asked by rows it has met, and those of `STYLED` under
         `guarded` where it leads to "art", as a style does. `("{}",)`: the concept alone."""
-        told = edit.wordings or not isinstance(edit, Erase | Moderate) or len(self.edits) > MOST_WORDED
-        if told or self.method == "uce":
+        if edit.wordings or not isinstance(edit, Erase | Moderate) or len(self.edits) > MOST_WORDED:
             return edit.wordings
         if self.method == "gated":
             return UNTOLD
-        return STYLED if normal(edit.guide) == "art" else ()
+        return STYLED if self.method == "guarded" and normal(edit.guide) == "art" else ()
 
     @property
     def kept(self) -> tuple[str, ...]:

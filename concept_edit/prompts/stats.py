@@ -52,9 +52,9 @@ class Rows:
         index = torch.cat([*found, self.owner[:0]])
         owner = [torch.full_like(rows, new) for new, rows in enumerate(found)]
         goals = None if self.goals is None else self.goals[index]
-        owners = torch.cat([*owner, self.owner[:0]])
+        numbers = torch.cat([*owner, self.owner[:0]])
         whole = None if self.whole is None else self.whole[index]
-        return Rows(self.sources[index], goals, self.weights[index], owners, whole=whole)
+        return Rows(self.sources[index], goals, self.weights[index], numbers, whole=whole)
 
     def renumber(self, numbers: Mapping[int, int]) -> Rows:
         """The same rows, each owner `n` called `numbers[n]`, sorted by owner."""

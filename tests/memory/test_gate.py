@@ -151,6 +151,7 @@ def test_the_second_threshold_is_set_by_kept_prompts_that_its_map_was_not_made_f
 def test_what_lacks_in_nearness_is_asked_of_the_map():
     asked, around = problem(), surroundings()
     gate = solve_gate(asked, around, 0.05, caption_alarm=0.01, bounds=BOUNDS)
+    gate = gate._replace(reach=torch.tensor([float(gate.reach[0]), 0.3]))
     lower = gate._replace(lack=torch.tensor(0.0))
     mixed = torch.cat([(1 - far) * asked.sources + far * rows(len(asked.sources), 31) for far in (0.3, 0.5, 0.7)])
     both, alone = ((g(mixed) - mixed).norm(dim=1) > 0 for g in (gate, lower))
@@ -159,9 +160,9 @@ def test_what_lacks_in_nearness_is_asked_of_the_map():
 
 
 def test_only_rows_that_have_read_the_whole_concept_open_the_gate(model):
-    recipe = ce.Recipe(edits=[ce.Erase("red apple"), ce.Erase("car")], preserve=("dog", "panda"), method="gated")
+    recipe = ce.Recipe(edits=[ce.Erase("tree banana"), ce.Erase("moon")], preserve=("dog", "panda"), method="gated")
     pairs = ce.collect(model, recipe).streams["text"].pairs
-    first, own = pairs.sources[0], model.encode(["red apple"])["text"]
+    first, own = pairs.sources[0], model.encode(["tree banana"])["text"]
     start, last = (int(own.subject[0].nonzero()[n]) for n in (0, -1))
     assert last > start
     assert torch.equal(first, own.rows[0, start])
@@ -170,9 +171,13 @@ def test_only_rows_that_have_read_the_whole_concept_open_the_gate(model):
     gate = ce.solve(model, recipe).gates["text"]
     assert len(gate.sources) == int(pairs.whole.sum()) < len(pairs.sources)
     near = gate._replace(left=gate.left[:, :0], right=gate.right[:0])
-    red = own.rows[0, start : start + 1]
-    assert torch.equal(near(red), red)
-    assert float((near(own.rows[0, last : last + 1]) - own.rows[0, last]).norm()) > 1
+    tree = own.rows[0, start : start + 1]
+    banana = own.rows[0, last : last + 1]
+    around = ce.collect(model, recipe).streams["text"].around
+    every = solve_gate(ce.collect(model, recipe).streams["text"].problem(recipe), around, 0.05, concepts=pairs.owner)
+    assert float((every(tree) - tree).norm()) > 1, "if the row of tree opened it"
+    assert torch.equal(near(tree), tree)
+    assert float((near(banana) - banana).norm()) > 1
 
 
 def test_what_the_wordings_of_a_concept_differ_in_does_not_hide_it():
@@ -188,8 +193,8 @@ def test_what_the_wordings_of_a_concept_differ_in_does_not_hide_it():
     gate = solve_gate(asked, around, 0.05, concepts=torch.arange(20) // 10)
     plain = solve_gate(asked, around, 0.05)
     other = apple + 1.3 * (worded[0] + worded[1])
-    assert float((gate(other[None]) - other).norm()) > 0.5
-    assert torch.equal(plain(other[None]), other[None])
+    moved, unpressed = (float((g(other[None]) - other).norm()) for g in (gate, plain))
+    assert unpressed < 0.5 < 2 < moved
 
 
 def test_what_all_captions_share_does_not_make_unlike_rows_alike():
@@ -352,7 +357,9 @@ def test_the_diagnosis_moves_the_rows_of_a_prompt_together_as_serving_does(model
     shares = ((rows @ gate.right.T) @ gate.left.T).norm(dim=1) / gate.reach[0]
     first, second = shares.sort(descending=True).values[:2].tolist()
     reach = torch.tensor([float(gate.reach[0]), (first + second) / 2])
-    gate = gate._replace(reach=reach, thresholds=torch.full_like(gate.thresholds, 2.0))  # one row is let through
+    gate = gate._replace(
+        reach=reach, thresholds=torch.full_like(gate.thresholds, 2.0), lack=torch.tensor(0.0)
+    )  # one row
     found = ce.diagnose(model, ce.Edit(**{**vars(edit), "gates": {"text": gate}}), held_out=[prompt])
     alone, together = gate(rows) - rows, (gate(rows[None]) - rows[None])[0]
     assert float(together.norm()) > 1.1 * float(alone.norm()) > 0
