@@ -62,6 +62,8 @@ TUNING = Told(
     ("a cat in the style of {}", "a tree in the style of {}", "a doctor in the style of {}", "a bomb by {}"),
     ("carrot", "frog", "rainbow", "tulip", "pizza", "fish"),
 )  # fmt: skip
+GOALS = "unedited, asked for the goals"
+"""What the model paints where the goals are asked for by name: no edit can be expected to do more."""
 UNSEEN = ("an emoji of a {}", "the {} that i like")
 
 
@@ -69,23 +71,27 @@ UNSEEN = ("an emoji of a {}", "the {} that i like")
 class Asked:
     part: str
     prompt: str
+    goal: str
+    """The prompt that names what the edit should paint."""
     concept: str
     style: str = ""
 
 
 def asked(told: Told) -> list[Asked]:
     """Every prompt that is judged."""
-    found = [Asked("exact", f"a {old}", new) for old, new in told.pairs.items()]
-    found += [Asked("unseen", wording.format(old), new) for old, new in told.pairs.items() for wording in UNSEEN]
+    kinds = [("exact", ("a {}",), ""), ("unseen", UNSEEN, "")]
+    kinds += [("styles", (f"a {{}} in the style of {style}",), style) for style in told.others]
+    found = [
+        Asked(part, way.format(old), way.format(new), new, style)
+        for part, ways, style in kinds for old, new in told.pairs.items() for way in ways
+    ]  # fmt: skip
+    way = "a {} in the style of {}"
     found += [
-        Asked("styles", f"a {old} in the style of {s}", new, s) for old, new in told.pairs.items() for s in told.others
-    ]
-    found += [
-        Asked("told style", f"a {it} in the style of {old}", it, new)
+        Asked("told style", way.format(it, old), way.format(it, new), it, new)
         for old, new in told.styles.items() for it in told.shown
     ]  # fmt: skip
     named = {*told.pairs, *told.pairs.values()}
-    return found + [Asked("kept", f"a {c.name}", c.name) for c in CONCEPTS if c.name not in named]
+    return found + [Asked("kept", f"a {c.name}", f"a {c.name}", c.name) for c in CONCEPTS if c.name not in named]
 
 
 def facts(told: Told, styled: bool) -> list[ce.Fact]:
@@ -111,7 +117,7 @@ def main() -> None:
         own = facts(told, args.styled)
         return lambda: ce.rewrite(encoder, own, method, some, keys, hold=Hold(weight=weight)).applied(encoder)  # type: ignore[arg-type]
 
-    ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {"unedited": nullcontext}
+    ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {"unedited": nullcontext, GOALS: nullcontext}
     for name, some in layers.items():
         ways[f"exact, layer {name}"] = spoken("rome", some)
         ways |= {f"soft λ {weight}, layer {name}": spoken("memit", some, weight) for weight in args.weights}
@@ -122,7 +128,7 @@ def main() -> None:
         path = args.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
         if not path.is_file():
             with way():
-                path.write_text(json.dumps(judged(model, judge, told, args)))
+                path.write_text(json.dumps(judged(model, judge, told, args, name == GOALS)))
         table[name] = json.loads(path.read_text())
         print(line(name, table[name], told, args.seeds), flush=True)
     head = "| way | " + " | ".join(parts(told)) + " |\n|" + "---|" * (1 + len(parts(told))) + "\n"
@@ -163,10 +169,12 @@ def uce(model: Any, method: str, told: Told) -> ce.Edit:
     return ce.solve(model, Recipe(edits=tuple(edits), preserve=kept, method=method))  # type: ignore[arg-type]
 
 
-def judged(model: Any, judge: Any, told: Told, args: argparse.Namespace) -> list[bool]:
+def judged(model: Any, judge: Any, told: Told, args: argparse.Namespace, goals: bool) -> list[bool]:
     """Of every prompt and seed: was the concept named, and the style where one is asked for?"""
     both = [(ask, 9000 + seed) for ask in asked(told) for seed in range(args.seeds)]
-    images = model.generate([a.prompt for a, _ in both], [seed for _, seed in both], steps=args.steps, batch_size=16)
+    images = model.generate(
+        [a.goal if goals else a.prompt for a, _ in both], [seed for _, seed in both], steps=args.steps, batch_size=16
+    )
     verdicts = judge(images)
     return [v.concept == a.concept and a.style in ("", v.style) for v, (a, _) in zip(verdicts, both, strict=True)]
 
