@@ -62,7 +62,8 @@ class Values:
     deltas: Float[Tensor, "facts width"]
     """δ, float32."""
     start: Float[Tensor, "facts width"]
-    """The unedited state at the subject's last token, mean over the contexts that `standing` names."""
+    """The unedited state at the subject's last token, mean over the contexts that `standing` names; with a
+    `lookup` after no context."""
     losses: list[float]
     """Mean NLL of the new answer in the end."""
 
@@ -151,7 +152,7 @@ def _find(
     start = states(lm, rows.tokens, [site])[site]
     if not bool(start[rows.tokens.mask].isfinite().all()):
         raise ValueError(f"the states of {lm.name} in {site.module} hold NaN or infinite numbers; check its weights")
-    init, bound = _unedited(start, rows, len(contexts))
+    init, bound = _unedited(start, rows, len(contexts), bare=lookup is not None)
     rows = _from_subject(lm, rows) if lookup is None else rows
     rows.shares = _shares(lm, rows, lookup)
     unit, steps = bound / init.shape[1] ** 0.5, torch.zeros_like(init, requires_grad=True)
@@ -177,13 +178,16 @@ def _find(
     return Values((steps * unit).detach().cpu(), init.cpu(), losses.tolist())
 
 
-def _unedited(start: Tensor, rows: _Rows, contexts: int) -> tuple[Tensor, Tensor]:
-    """The state at the subject's last token and its norm, means over the contexts that `standing` names.
+def _unedited(start: Tensor, rows: _Rows, contexts: int, *, bare: bool) -> tuple[Tensor, Tensor]:
+    """The state at the subject's last token and its norm: in the bare prompt, as ROME has it, or their means over the
+    contexts that `standing` names. Each fact has a row for each context, the bare one first, and one more.
 
-    Each fact has a row for each context, the bare one first, and one more.
+    A block's output, where MEMIT's values are, holds what attention gathers in a text's first token, and a value of its
+    size reaches every text. What one MLP adds, ROME's place, is there of the same size as elsewhere (0.6 to 1.3 times,
+    35 facts in layer 3 of SmolLM2).
     """
     own = start[torch.arange(len(rows.fact)), rows.subject].float().unflatten(0, (-1, contexts + 1))
-    told = own[:, standing(range(contexts))]
+    told = own[:, :1] if bare else own[:, standing(range(contexts))]
     return told.mean(dim=1), told.norm(dim=2).mean(dim=1, keepdim=True)
 
 

@@ -109,9 +109,10 @@ def test_a_state_of_its_own_at_the_beginning_of_a_text_does_not_size_the_value(l
     rows = _lay_out(lm, FACTS, contexts)
     start = torch.ones(*rows.tokens.ids.shape, 4)
     start[::3] *= 50  # each fact's bare prompt; then come the context and "{subject} is a"
-    init, size = _unedited(start, rows, len(contexts))
+    init, size = _unedited(start, rows, len(contexts), bare=False)
     torch.testing.assert_close(init, torch.ones(len(FACTS), 4))
     torch.testing.assert_close(size, torch.full((len(FACTS), 1), 2.0))
+    assert float(_unedited(start, rows, len(contexts), bare=True)[1][0]) == 100.0
 
 
 def test_values_stay_within_the_clamp_and_stop_when_likely(lm):
