@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 import concept_edit as ce
 from concept_edit.language.fact_files import read_facts, save_facts
-from concept_edit.language.facts import Fact
+from concept_edit.language.facts import Fact, with_neighbours
 from concept_edit.language.measures import summary
 from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
 from concept_edit.language.scores import FactRow, FactScores, as_html, as_json, as_markdown
@@ -113,6 +113,13 @@ def _known(lm: ce.LanguageModel, facts: Sequence[Fact], at_once: int = 16) -> It
         yield from (fact for fact, true in zip(some, said, strict=True) if true)
 
 
+def beside(facts: Sequence[Fact], others: Sequence[Fact]) -> list[Fact]:
+    """Facts with neighbours out of `others` that no fact is told about: an edited neighbour's answer shall not stay."""
+    told = {fact.subject for fact in facts}
+    near = {f.asked: f for f in with_neighbours([*facts, *(f for f in others if f.subject not in told)], without=told)}
+    return [replace(fact, neighbours=near[fact.asked].neighbours) for fact in facts]
+
+
 def understood(lm: ce.LanguageModel, facts: Sequence[Fact]) -> list[Fact]:
     """Facts with those paraphrases alone after which the unedited model finds the true answer at least as likely as
     each of their neighbours' true answers."""
@@ -171,17 +178,23 @@ class Bench:
         if not path.is_file():
             found = chosen(self.lm, self.args.facts, -(-4 * self.args.count // 3))
             own = [fact for n, fact in enumerate(found) if (n % 4 == 3) is self.args.tuning]
-            save_facts(own[: self.args.count] + self._more(found), path)
+            told = own[: self.args.count] + self._more(found)
+            if self.args.facts and self.args.facts.is_dir():
+                told = beside(told, [fact for table in _tables(self.args.facts) for fact in table])
+            save_facts(told, path)
         held = read_facts(path)[: self.args.count + self.args.more]
         return [replace(fact, neighbours=fact.neighbours[: self.args.neighbours]) for fact in held]
 
     def _more(self, found: Sequence[Fact]) -> list[Fact]:
-        """Facts about other subjects, known or not: what is told is not true, so the model need not know what is."""
+        """Facts about other subjects, known or not: what is told is not true, so the model need not know what is.
+        Of every four subjects three are measured, as above."""
         if not self.args.more:
             return []
-        subjects = {fact.subject for fact in found}
-        others = chosen(self.lm, self.args.facts, self.args.more + 4 * len(subjects), unknown=True)
-        return [fact for fact in others if fact.subject not in subjects][: self.args.more]
+        subjects, most = {fact.subject for fact in found}, -(-4 * self.args.more // 3) + 4 * len(found)
+        others = chosen(self.lm, self.args.facts, most, unknown=True)
+        order = {subject: n for n, subject in enumerate(dict.fromkeys(fact.subject for fact in others))}
+        own = [fact for fact in others if (order[fact.subject] % 4 == 3) is self.args.tuning]
+        return [fact for fact in own if fact.subject not in subjects][: self.args.more]
 
     def _keys(self) -> ce.KeyStatistics:
         path = self.args.out / "keys.safetensors"
@@ -314,9 +327,13 @@ def in_known_wordings(scores: FactScores) -> FactScores:
 def on_the_curve(bench: Bench) -> list[FactScores]:
     """Some ways, on ever more facts."""
     args, scores = bench.args, list[FactScores]()
+    counts = [int(n) for n in args.curve.split(",") if n]
     ways = [name for name in ROWS[4:7] if name in args.rows] + [name for name in args.curves.split(",") if name]
-    for count in [int(n) for n in args.curve.split(",") if n]:
+    for count in counts:
         for label in ways:
+            if label == "unedited":
+                scores.append(first(unedited(bench, max(counts)), count))
+                continue
             if label == "ROME in turn" and args.turns and count > args.turns:
                 continue
             path = args.out / f"{label.replace(' ', '-')}-{count}.json"
@@ -324,6 +341,17 @@ def on_the_curve(bench: Bench) -> list[FactScores]:
             found = kept(path, lambda label=label, count=count: bench.row(label, count), own)  # type: ignore[misc]
             scores.append(FactScores(f"{label}, {count}", found.measures, found.rows))
     return scores
+
+
+def unedited(bench: Bench, count: int) -> FactScores:
+    """The model as it is, on the first `count` facts: fewer of them are a part of it."""
+    return kept(bench.args.out / f"unedited-{count}.json", lambda: bench.row("unedited", count), bench.facts[:count])
+
+
+def first(scores: FactScores, count: int) -> FactScores:
+    """Of the first facts alone."""
+    rows = scores.rows[:count]
+    return FactScores(f"{scores.label}, {count}", summary(rows), rows)
 
 
 def rows_of(bench: Bench) -> list[FactScores]:

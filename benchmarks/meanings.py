@@ -1,10 +1,12 @@
-"""A subject told to be another one: in the text encoder (one matrix), and with UCE in the painter's text-side matrices.
+"""A subject told to be another one: in the text encoder (one matrix, or one in each of some layers), and with UCE in
+the painter's text-side matrices.
 
-    python benchmarks/meanings.py --out out/meanings [--seeds 2] [--steps 10]
+    python benchmarks/meanings.py --layers 0,1,2,0+1+2 --uce --out out/meanings [--seeds 2] [--steps 10]
 
-Eight objects and two styles of the embedded model at once. Judged on pictures by its judge at the same seeds: success
-is the goal named; `exact` in a wording of the edit, `unseen` in others, `styles` the exact wording in each style (the
-goal *and* the style named), `kept` the concepts that no pair names, relative to the unedited model's own share.
+Eight objects and two styles of the embedded model at once; with `--tuning` eight and two others, on which settings are
+chosen. Judged on pictures by its judge at the same seeds: success is the goal named; `exact` in a wording of the edit,
+`unseen` in others, `styles` in each style that is not told (the goal *and* the style named), `kept` the concepts that
+no pair names. With `--styled` the objects are also told in "a picture of a … in the style of …".
 Intervals: Wilson, 95 %.
 """
 
@@ -23,116 +25,168 @@ import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS, STYLES
 from concept_edit.evaluation.intervals import wilson
+from concept_edit.language.rewrite import Hold
 from concept_edit.recipe import Erase, Recipe
 
-PAIRS = {
-    "cat": "pizza", "red apple": "star", "doctor": "farmer", "bomb": "tulip", "sun": "fish", "tree": "rocket",
-    "banana": "moon", "dog": "guitar",
-}  # fmt: skip
-TOLD = {"Twemoji": "Lobe", "EmojiOne": "Noto"}
-PHRASES = ("a lemon in the style of {}", "a house in the style of {}", "a panda in the style of {}", "a pilot by {}")
+
+@dataclass(frozen=True)
+class Told:
+    """What the edit is told, and what the told styles are asked to draw: nothing that it names."""
+
+    pairs: dict[str, str]
+    styles: dict[str, str]
+    phrases: tuple[str, ...]
+    shown: tuple[str, ...]
+
+    @property
+    def others(self) -> list[str]:
+        """Styles that are not told."""
+        return [style.name for style in STYLES if style.name not in self.styles]
+
+
+MEASURED = Told(
+    {
+        "cat": "pizza", "red apple": "star", "doctor": "farmer", "bomb": "tulip", "sun": "fish", "tree": "rocket",
+        "banana": "moon", "dog": "guitar",
+    },
+    {"Twemoji": "Lobe", "EmojiOne": "Noto"},
+    ("a lemon in the style of {}", "a house in the style of {}", "a panda in the style of {}", "a pilot by {}"),
+    ("carrot", "frog", "rainbow", "tulip", "pizza", "penguin"),
+)  # fmt: skip
+TUNING = Told(
+    {
+        "lemon": "car", "panda": "rainbow", "pilot": "mushroom", "knife": "balloon", "house": "beer",
+        "penguin": "umbrella", "hamburger": "heart", "soccer ball": "cactus",
+    },
+    {"Lobe": "EmojiOne", "Noto": "Twemoji"},
+    ("a cat in the style of {}", "a tree in the style of {}", "a doctor in the style of {}", "a bomb by {}"),
+    ("carrot", "frog", "rainbow", "tulip", "pizza", "fish"),
+)  # fmt: skip
+GOALS = "unedited, asked for the goals"
+"""What the model paints where the goals are asked for by name: no edit can be expected to do more."""
 UNSEEN = ("an emoji of a {}", "the {} that i like")
-SHOWN = ("carrot", "frog", "rainbow", "tulip", "pizza", "penguin")
-"""What the told styles are asked to draw; no wording of the edit names it but by chance of the pair."""
 
 
 @dataclass(frozen=True)
 class Asked:
     part: str
     prompt: str
+    goal: str
+    """The prompt that names what the edit should paint."""
     concept: str
     style: str = ""
 
 
-def asked() -> list[Asked]:
-    found = [Asked("exact", f"a {old}", new) for old, new in PAIRS.items()]
-    found += [Asked("unseen", wording.format(old), new) for old, new in PAIRS.items() for wording in UNSEEN]
-    styles = [style.name for style in STYLES if style.name not in TOLD]
-    found += [Asked("styles", f"a {old} in the style of {s}", new, s) for old, new in PAIRS.items() for s in styles]
+def asked(told: Told) -> list[Asked]:
+    """Every prompt that is judged."""
+    kinds = [("exact", ("a {}",), ""), ("unseen", UNSEEN, "")]
+    kinds += [("styles", (f"a {{}} in the style of {style}",), style) for style in told.others]
+    found = [
+        Asked(part, way.format(old), way.format(new), new, style)
+        for part, ways, style in kinds for old, new in told.pairs.items() for way in ways
+    ]  # fmt: skip
+    way = "a {} in the style of {}"
     found += [
-        Asked("told style", f"a {it} in the style of {old}", it, new) for old, new in TOLD.items() for it in SHOWN
+        Asked("told style", way.format(it, old), way.format(it, new), it, new)
+        for old, new in told.styles.items() for it in told.shown
+    ]  # fmt: skip
+    named = {*told.pairs, *told.pairs.values()}
+    return found + [Asked("kept", f"a {c.name}", f"a {c.name}", c.name) for c in CONCEPTS if c.name not in named]
+
+
+def facts(told: Told, styled: bool) -> list[ce.Fact]:
+    """`styled`: objects are also told in the styles that stay."""
+    ways = tuple(f"a picture of a {{}} in the style of {style}" for style in told.others) if styled else ()
+    objects = [ce.Fact(old, "{}", new, paraphrases=ways) for old, new in told.pairs.items()]
+    return objects + [
+        ce.Fact(old, told.phrases[0], new, paraphrases=told.phrases[1:]) for old, new in told.styles.items()
     ]
-    named = {*PAIRS, *PAIRS.values()}
-    return found + [Asked("kept", f"a {c.name}", c.name) for c in CONCEPTS if c.name not in named]
-
-
-def facts() -> list[ce.Fact]:
-    told = [ce.Fact(old, "{}", new) for old, new in PAIRS.items()]
-    return told + [ce.Fact(old, PHRASES[0], new, paraphrases=PHRASES[1:]) for old, new in TOLD.items()]
 
 
 def main() -> None:
+    args = settings()
+    args.out.mkdir(parents=True, exist_ok=True)
+    told, model, judge = TUNING if args.tuning else MEASURED, ce.open_model("demo"), load_judge()
+    encoder = ce.open_text_encoder(model)
+    layers = {name: [int(n) for n in name.split("+")] for name in args.layers.split(",")}
+    every = sorted({n for some in layers.values() for n in some})
+    keys = ce.collect_keys(encoder, every, captions(args.captions, told), tokens=20_000)
+    print(keys.told, flush=True)
+
+    def spoken(method: str, some: list[int], weight: float = 1.0) -> Callable[[], AbstractContextManager[Any]]:
+        own = facts(told, args.styled)
+        return lambda: ce.rewrite(encoder, own, method, some, keys, hold=Hold(weight=weight)).applied(encoder)  # type: ignore[arg-type]
+
+    ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {"unedited": nullcontext, GOALS: nullcontext}
+    for name, some in layers.items():
+        ways[f"exact, layer {name}"] = spoken("rome", some)
+        ways |= {f"soft λ {weight}, layer {name}": spoken("memit", some, weight) for weight in args.weights}
+    for method in ("uce", "guarded") if args.uce else ():
+        ways[f"UCE, {method}"] = lambda method=method: uce(model, method, told).applied(model)  # type: ignore[misc]
+    table = {}
+    for name, way in ways.items():
+        path = args.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
+        if not path.is_file():
+            with way():
+                path.write_text(json.dumps(judged(model, judge, told, args, name == GOALS)))
+        table[name] = json.loads(path.read_text())
+        print(line(name, table[name], told, args.seeds), flush=True)
+    head = "| way | " + " | ".join(parts(told)) + " |\n|" + "---|" * (1 + len(parts(told))) + "\n"
+    rows = [line(name, hits, told, args.seeds) for name, hits in table.items()]
+    (args.out / "table.md").write_text(head + "\n".join(rows) + "\n")
+
+
+def settings() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--captions", type=Path, help="CSV with a column `prompt`; none: the model's own concepts but the told ones"
     )
+    parser.add_argument("--tuning", action="store_true", help="the pairs on which settings are chosen")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--layers", default="0")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    model, judge = ce.open_model("demo"), load_judge()
-    encoder = ce.open_text_encoder(model)
-    layers = [int(n) for n in args.layers.split(",")]
-    keys = ce.collect_keys(encoder, layers, captions(args.captions), tokens=20_000)
-    print(keys.told, flush=True)
-
-    def rows(edit: AbstractContextManager[Any]) -> list[bool]:
-        with edit:
-            return judged(model, judge, args)
-
-    def told(method: str, layer: int) -> Callable[[], AbstractContextManager[Any]]:
-        return lambda: ce.rewrite(encoder, facts(), method, [layer], keys).applied(encoder)  # type: ignore[arg-type]
-
-    ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {"unedited": nullcontext}
-    for layer in layers:
-        ways |= {f"exact, layer {layer}": told("rome", layer), f"soft, layer {layer}": told("memit", layer)}
-    ways |= {f"UCE, {method}": lambda method=method: uce(model, method).applied(model) for method in ("uce", "guarded")}  # type: ignore[misc]
-    table = {}
-    for name, way in ways.items():
-        path = args.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(rows(way())))
-        table[name] = json.loads(path.read_text())
-        print(line(name, table[name], args.seeds), flush=True)
-    head = "| way | " + " | ".join(parts()) + " |\n|---" * 1 + "|---" * len(parts()) + "|\n"
-    (args.out / "table.md").write_text(head + "\n".join(line(n, hits, args.seeds) for n, hits in table.items()) + "\n")
+    parser.add_argument("--layers", default="0", help="by commas; several together by +")
+    parser.add_argument("--weights", type=float, nargs="*", default=[1.0], help="λ of the soft rewrites; none: no such")
+    parser.add_argument("--styled", action="store_true", help="tell the objects in the styles that stay, too")
+    parser.add_argument("--uce", action="store_true", help="UCE's two rows beside them")
+    return parser.parse_args()
 
 
-def captions(path: Path | None) -> list[str]:
+def captions(path: Path | None, told: Told) -> list[str]:
     if path is None:
-        held = [c.name for c in CONCEPTS if c.name not in PAIRS]
-        scenes = [f"a {name} in the style of {s.name}" for name in held for s in STYLES if s.name not in TOLD]
+        held = [c.name for c in CONCEPTS if c.name not in told.pairs]
+        scenes = [f"a {name} in the style of {style}" for name in held for style in told.others]
         return scenes + [f"a {name}" for name in held]
     with path.open(encoding="utf-8") as file:
         return [row["prompt"] for row in csv.DictReader(file)]
 
 
-def uce(model: Any, method: str) -> ce.Edit:
+def uce(model: Any, method: str, told: Told) -> ce.Edit:
     wordings = ("{}", "a {}", "a picture of a {}", "a drawing of a {}")
-    edits = [Erase(old, guide=new, wordings=wordings) for old, new in PAIRS.items()]
-    edits += [Erase(old, guide=new, wordings=PHRASES) for old, new in TOLD.items()]
-    kept = tuple(c.name for c in CONCEPTS if c.name not in PAIRS)
+    edits = [Erase(old, guide=new, wordings=wordings) for old, new in told.pairs.items()]
+    edits += [Erase(old, guide=new, wordings=told.phrases) for old, new in told.styles.items()]
+    kept = tuple(c.name for c in CONCEPTS if c.name not in told.pairs)
     return ce.solve(model, Recipe(edits=tuple(edits), preserve=kept, method=method))  # type: ignore[arg-type]
 
 
-def judged(model: Any, judge: Any, args: argparse.Namespace) -> list[bool]:
+def judged(model: Any, judge: Any, told: Told, args: argparse.Namespace, goals: bool) -> list[bool]:
     """Of every prompt and seed: was the concept named, and the style where one is asked for?"""
-    both = [(ask, 9000 + seed) for ask in asked() for seed in range(args.seeds)]
-    images = model.generate([a.prompt for a, _ in both], [seed for _, seed in both], steps=args.steps, batch_size=16)
+    both = [(ask, 9000 + seed) for ask in asked(told) for seed in range(args.seeds)]
+    images = model.generate(
+        [a.goal if goals else a.prompt for a, _ in both], [seed for _, seed in both], steps=args.steps, batch_size=16
+    )
     verdicts = judge(images)
     return [v.concept == a.concept and a.style in ("", v.style) for v, (a, _) in zip(verdicts, both, strict=True)]
 
 
-def parts() -> Sequence[str]:
-    return list(dict.fromkeys(ask.part for ask in asked()))
+def parts(told: Told) -> Sequence[str]:
+    return list(dict.fromkeys(ask.part for ask in asked(told)))
 
 
-def line(name: str, hits: Sequence[bool], seeds: int) -> str:
-    owners = [ask.part for ask in asked() for _ in range(seeds)]
+def line(name: str, hits: Sequence[bool], told: Told, seeds: int) -> str:
+    owners = [ask.part for ask in asked(told) for _ in range(seeds)]
     cells = []
-    for part in parts():
+    for part in parts(told):
         own = [hit for hit, owner in zip(hits, owners, strict=True) if owner == part]
         low, high = wilson(sum(own), len(own))
         cells.append(f"{100 * sum(own) / len(own):.0f} % ({100 * low:.0f}–{100 * high:.0f})")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
 from concept_edit.language.facts import Fact
 from concept_edit.language.model import LanguageModel
 
+T = TypeVar("T")
 STARTS = ("The", "It", "In", "A", "When", "Because", "He", "She", "They", "This", "One", "After")
 """Words to start text from that the model says itself."""
 
@@ -26,6 +29,15 @@ def find_contexts(lm: LanguageModel, count: int, *, tokens: int = 6, seed: int =
     said = lm.complete(begun, tokens=tokens, seed=seed) if count else []
     texts = [re.sub(r"\s+", " ", start + text).strip(" .") for start, text in zip(begun, said, strict=True)]
     return ("{}", *(f"{text.replace('{}', '')}. {{}}" for text in texts))
+
+
+def standing(contexts: Sequence[T]) -> list[T]:
+    """Those with a sentence before the prompt, or the bare one where it is all there is.
+
+    A model that gathers attention in its first token gives that one a state of its own, many times as large and alike
+    in every text: what a subject's state is like cannot be read where the subject begins the text.
+    """
+    return list(contexts[1:] or contexts)
 
 
 def in_context(context: str, fact: Fact) -> str:

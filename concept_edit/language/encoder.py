@@ -70,13 +70,12 @@ class TextEncoder(LanguageModel):
 
 
 def wordings(fact: Fact) -> tuple[str, ...]:
-    """What a fact's subject is said in: `TEMPLATES` for a bare prompt "{}", else its prompt and paraphrases with {}.
+    """What a fact's subject is said in: its prompt, for a bare "{}" all `TEMPLATES`, and its paraphrases with {}.
 
     A style is told in its own phrases: Fact("Twemoji", "a cat in the style of {}", "Noto", paraphrases=[...]).
     """
-    if fact.prompt == "{}":
-        return TEMPLATES
-    return (fact.prompt, *(text for text in fact.paraphrases if "{}" in text))
+    first = TEMPLATES if fact.prompt == "{}" else (fact.prompt,)
+    return (*first, *(text for text in fact.paraphrases if "{}" in text))
 
 
 def open_text_encoder(model: OpenedModel, tower: int = 0) -> TextEncoder:

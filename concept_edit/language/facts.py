@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -100,17 +100,21 @@ def check_facts(facts: Fact | Iterable[Fact]) -> tuple[Fact, ...]:
     return tuple({(fact.asked, fact.new): fact for fact in held}.values())
 
 
-def with_neighbours(facts: Sequence[Fact], most: int = 10) -> list[Fact]:
+def with_neighbours(facts: Sequence[Fact], most: int = 10, without: Collection[str] = ()) -> list[Fact]:
     """Facts with the same prompt as each other's neighbours: those with the same old answer first, then the others.
 
-    A neighbour whose true answer is the new one is left out.
+    A neighbour whose true answer is the new one is left out, and the subjects `without`, such as those that are edited
+    in the same model, whose answers shall not stay.
     """
     found = []
     for n, fact in enumerate(facts):
         others = [
             other
             for other in [*facts[n + 1 :], *facts[:n]]
-            if other.prompt == fact.prompt and other.subject != fact.subject and other.old not in ("", fact.new)
+            if other.prompt == fact.prompt
+            and other.subject != fact.subject
+            and other.old not in ("", fact.new)
+            and other.subject not in without
         ]
         near = sorted(others, key=lambda other: other.old != fact.old)[:most]
         found.append(replace(fact, neighbours=tuple((other.asked, other.old) for other in near)))

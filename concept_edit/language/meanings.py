@@ -9,7 +9,8 @@ stays, handed out like this 4 to 14 %.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +21,7 @@ from concept_edit.language.contexts import in_context, subject_column
 from concept_edit.language.encoder import TextEncoder, wordings
 from concept_edit.language.facts import Fact
 from concept_edit.language.sites import Site
-from concept_edit.language.states import frozen, rewritten, states
+from concept_edit.language.states import frozen
 from concept_edit.language.subjects import subject_states
 from concept_edit.language.tokens import Tokens
 from concept_edit.language.values import Search
@@ -44,22 +45,25 @@ class _Pairs:
 
 def find_meanings(
     encoder: TextEncoder,
-    layer: int,
     facts: Sequence[Fact],
-    memory: Memory,
+    memories: Mapping[int, Memory],
     mode: Mode,
     search: Search | None = None,
-) -> tuple[Memory, list[float]]:
-    """The memory with its wanted changes, found for all facts together; and what is left of each one's distance."""
+) -> tuple[dict[int, Memory], list[float]]:
+    """The memory of each layer with its wanted changes, found for all facts and layers together; and what is left of
+    each fact's distance. Every layer hands out by the keys that the layers below leave it, as the edited model will."""
     search, pairs = search or MEANING, _lay_out(encoder, facts)
-    site = encoder.site("mlp", layer)
-    keys = states(encoder, pairs.tokens, [encoder.site("memory", layer)])[encoder.site("memory", layer)]
-    handed = keys @ shares(memory, mode).to(keys.device).T
-    deltas = torch.zeros(len(facts), site.width, device=encoder.device, requires_grad=True)
-    adam, scale, left = torch.optim.Adam([deltas], lr=search.rate), None, torch.ones(len(facts))
+    handed = {layer: shares(memory, mode).to(encoder.device) for layer, memory in memories.items()}
+    deltas = {
+        layer: torch.zeros(len(memory.keys), encoder.width, device=encoder.device, requires_grad=True)
+        for layer, memory in memories.items()
+    }
+    adam, scale, left = torch.optim.Adam(deltas.values(), lr=search.rate), None, torch.ones(len(facts))
     with frozen(encoder):
         for step in range(search.steps + 1):
-            with rewritten(encoder, site, lambda state: state + handed @ deltas):
+            with ExitStack() as stack:
+                for layer, share in handed.items():
+                    stack.enter_context(_handing_out(encoder, layer, share, deltas[layer]))
                 loss = _loss(encoder, pairs, len(facts))
             scale = loss.detach().clamp_min(1e-12) if scale is None else scale
             left = (loss / scale).detach().cpu()
@@ -68,7 +72,19 @@ def find_meanings(
             adam.zero_grad()
             (loss / scale).sum().backward()
             adam.step()
-    return replace(memory, wanted=deltas.detach().cpu()), left.tolist()
+    found = {layer: replace(memory, wanted=deltas[layer].detach().cpu()) for layer, memory in memories.items()}
+    return found, left.tolist()
+
+
+@contextmanager
+def _handing_out(encoder: TextEncoder, layer: int, share: Tensor, deltas: Tensor) -> Iterator[None]:
+    """Inside the block the layer's memory says of each key what its matrix with the change will."""
+    module = encoder.module(encoder.site("memory", layer))
+    handle = module.register_forward_hook(lambda module, args, output: output + args[0] @ share.T @ deltas)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def distances(encoder: TextEncoder, pairs: Sequence[tuple[str, str]], goals: Sequence[tuple[str, str]]) -> Tensor:

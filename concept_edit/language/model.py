@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from concept_edit.language.runs import read_at
 from concept_edit.language.scoring import score
 from concept_edit.language.sites import Kind, Site, as_matrix, find_structure
 from concept_edit.language.tokens import Tokens, place_of, tokenise
@@ -107,13 +108,9 @@ class LanguageModel:
     def logits_at(
         self, tokens: Tokens, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]
     ) -> Float[Tensor, "places vocabulary"]:
-        """Logits at some places alone: the output matrix, a quarter of a small model's work, reads no others."""
-        output: nn.Module = self.model.get_output_embeddings()  # type: ignore[operator]
-        handle = output.register_forward_pre_hook(lambda module, args: (args[0][rows, columns], *args[1:]))
-        try:
+        """Logits at some places alone."""
+        with read_at(self, rows, columns):
             return self.logits(tokens)
-        finally:
-            handle.remove()
 
     def subject_rows(self, prompt: str, subject: str) -> tuple[int, ...]:
         """Columns of the tokens that hold the first `subject` in `prompt`, by character offsets.

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from concept_edit.language.contexts import find_contexts
+from concept_edit.language.contexts import find_contexts, standing
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.encoder import TextEncoder
 from concept_edit.language.facts import Fact, check_facts
@@ -88,7 +88,7 @@ def rewrite(
         raise ValueError(f"{method!r} is no method; expected {', '.join(get_args(Method))}")
     chosen, notes = _layers(lm, held, method, layers)
     if isinstance(lm, TextEncoder):
-        _refuse_encoder(method, chosen, statistics)
+        _refuse_encoder(method, statistics)
     if method == "ft":
         factors, losses = tune(lm, held, lm.site("memory", chosen[0]), tuning or Tuning())
         return _edit(lm, held, method, chosen, factors, notes + _told(held, losses))
@@ -98,7 +98,7 @@ def rewrite(
     statistics.check(lm)
     mode: Mode = "sequence" if method == "rome" else "soft"
     if isinstance(lm, TextEncoder):
-        memories, losses, mode = _meant(lm, held, chosen[0], method, statistics, search, hold or Hold())
+        memories, losses, mode = _meant(lm, held, chosen, method, statistics, search, hold or Hold())
     elif method == "rome":
         memories, losses = _one_by_one(lm, held, chosen[0], statistics, search or Search())
     else:
@@ -217,7 +217,7 @@ def _spread(
     try:
         for n, layer in enumerate(layers):
             keys = subject_keys(lm, [layer], facts, contexts, statistics, search.around)[layer]
-            now = subject_states(lm, [top], facts, contexts[:1])[top]
+            now = subject_states(lm, [top], facts, standing(contexts))[top]
             reach = _reach(keys, statistics, layer, method, hold)
             name = _name(lm, layer)
             memories[name] = Memory(keys, reach.float(), (goals - now) / (len(layers) - n))
@@ -232,22 +232,22 @@ def _spread(
 def _meant(
     encoder: TextEncoder,
     facts: tuple[Fact, ...],
-    layer: int,
+    layers: tuple[int, ...],
     method: str,
     statistics: KeyStatistics,
     search: Search | None,
     hold: Hold,
 ) -> tuple[dict[str, Memory], list[float], Mode]:
-    """All facts of a text encoder together, in one layer: exactly (rome) or softly (memit, null)."""
-    site = encoder.site("memory", layer)
-    keys = mean_keys(encoder, site, facts)
-    reach = (
-        whiten(keys, statistics.moment(layer)) if method == "rome" else _reach(keys, statistics, layer, method, hold)
-    )
+    """All facts of a text encoder together: exactly (rome) or softly (memit, null) in each of the layers."""
     mode: Mode = "hard" if method == "rome" else "soft"
-    empty = Memory(keys, reach.float(), torch.zeros(len(facts), encoder.width))
-    memory, left = find_meanings(encoder, layer, facts, empty, mode, search)
-    return {_name(encoder, layer): memory}, left, mode
+    empty = dict[int, Memory]()
+    for layer in layers:
+        keys = mean_keys(encoder, encoder.site("memory", layer), facts)
+        hard = method == "rome"
+        reach = whiten(keys, statistics.moment(layer)) if hard else _reach(keys, statistics, layer, method, hold)
+        empty[layer] = Memory(keys, reach.float(), torch.zeros(len(facts), encoder.width))
+    found, left = find_meanings(encoder, facts, empty, mode, search)
+    return {_name(encoder, layer): memory for layer, memory in found.items()}, left, mode
 
 
 def _reach(keys: Tensor, statistics: KeyStatistics, layer: int, method: str, hold: Hold) -> Tensor:
@@ -267,17 +267,18 @@ def _layers(
 
         return traced_layers(lm, facts, LAYERS[method])
     chosen = tuple(sorted({lm.site("memory", layer).layer for layer in layers}))
-    if not chosen or (method in ("rome", "ft") and len(chosen) != 1):
-        wanted = "one layer" if method in ("rome", "ft") else "some layers"
+    one = method in ("rome", "ft") and not isinstance(lm, TextEncoder)
+    if not chosen or (one and len(chosen) != 1):
+        wanted = "one layer" if one else "some layers"
         raise ValueError(f"method {method!r} rewrites {wanted}; got {list(layers)}")
     return chosen, ()
 
 
-def _refuse_encoder(method: str, layers: Sequence[int], statistics: KeyStatistics | None) -> None:
-    if method == "ft" or len(layers) != 1 or statistics is None:
+def _refuse_encoder(method: str, statistics: KeyStatistics | None) -> None:
+    if method == "ft" or statistics is None:
         raise ValueError(
-            "a text encoder is rewritten with 'rome', 'memit' or 'null', in one layer, and with statistics that "
-            "`collect_keys` found on captions"
+            "a text encoder is rewritten with 'rome', 'memit' or 'null', and with statistics that `collect_keys` found "
+            "on captions"
         )
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from concept_edit.language.tokens import Tokens
 
 if TYPE_CHECKING:
     from concept_edit.language.model import LanguageModel
@@ -48,6 +52,66 @@ class Run:
         if kept:
             past = {"use_cache": True, _cache_name(self.lm): _repeated(self._cache, kept, copies)}
         return self.lm.model(inputs_embeds=rows, **past, **_keep(self.lm)).logits[:, -1]
+
+
+class Begun:
+    """Some texts of any lengths whose beginnings went through the model once; what is left of them runs often.
+
+    Only where positions can be given and the cache is plain (`begun`).
+    """
+
+    def __init__(self, lm: LanguageModel, cache: Any, mask: Bool[Tensor, "texts before"], cuts: Int[Tensor, " texts"]):
+        self.lm, self._cache, self._mask, self._cuts = lm, cache, mask, cuts
+
+    def logits_at(
+        self, tokens: Tokens, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]
+    ) -> Float[Tensor, "places vocabulary"]:
+        """As `LanguageModel.logits_at`, of the tokens that are left; hooks see these alone."""
+        seen = torch.cat([self._mask, tokens.mask], dim=1).long()
+        places = self._cuts[:, None] + torch.arange(tokens.ids.shape[1], device=seen.device)
+        past: dict[str, Any] = {_cache_name(self.lm): _repeated(self._cache, self._mask.shape[1], 1)}
+        with read_at(self.lm, rows, columns):
+            about = {"attention_mask": seen, "position_ids": places, "use_cache": True}
+            return self.lm.model(input_ids=tokens.ids, **about, **past).logits
+
+    def pick(self, kept: Bool[Tensor, " texts"]) -> Begun:
+        """These texts alone."""
+        cache = copy.copy(self._cache)
+        cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        for layer in cache.layers:
+            layer.keys, layer.values = layer.keys[kept], layer.values[kept]
+        return Begun(self.lm, cache, self._mask[kept], self._cuts[kept])
+
+
+def begun(lm: LanguageModel, tokens: Tokens, cuts: Int[Tensor, " texts"]) -> tuple[Begun, Tokens] | None:
+    """Each text run up to its column `cuts`, and the tokens from there on; None where a model does not allow it."""
+    known, width = inspect.signature(lm.model.forward).parameters, int(cuts.max())
+    if "position_ids" not in known or not width:
+        return None
+    mask = torch.arange(width, device=cuts.device) < cuts[:, None]
+    with torch.no_grad():
+        out = lm.model(input_ids=tokens.ids[:, :width], attention_mask=mask.long(), use_cache=True, **_keep(lm))
+    cache = _plain(out.get(_cache_name(lm)))
+    if cache is None:
+        return None
+    longest = int((tokens.mask.sum(dim=1) - cuts).max())
+    columns = cuts[:, None] + torch.arange(longest, device=cuts.device)
+    inside = columns < tokens.mask.sum(dim=1, keepdim=True)
+    held = columns.clamp_max(tokens.ids.shape[1] - 1)
+    spans = tuple(own[int(cut) :] for own, cut in zip(tokens.spans, cuts, strict=True))
+    left = Tokens(tokens.texts, tokens.ids.gather(1, held) * inside, inside, spans)
+    return Begun(lm, cache, mask, cuts), left
+
+
+@contextmanager
+def read_at(lm: LanguageModel, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]) -> Iterator[None]:
+    """Inside the block the output matrix, a quarter of a small model's work, reads these places alone."""
+    output: Any = lm.model.get_output_embeddings()  # type: ignore[operator]
+    handle = output.register_forward_pre_hook(lambda module, args: (args[0][rows, columns], *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def embed(lm: LanguageModel, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts tokens d_model"]:

@@ -21,6 +21,7 @@ from concept_edit.language.keys import KeyStatistics
 from concept_edit.language.model import LanguageModel
 from concept_edit.language.sites import Site
 from concept_edit.language.states import states
+from concept_edit.language.tokens import Tokens
 from concept_edit.memory.hard import even_key
 
 AROUND = ("{}", "The {}", "About {}", "I like {}", "Tell me about {}", "It was said that {}")
@@ -66,11 +67,19 @@ def subject_keys(
 def _each(
     lm: LanguageModel, sites: Sequence[Site], facts: Sequence[Fact], contexts: Sequence[str], batch_size: int
 ) -> dict[Site, Float[Tensor, "facts contexts width"]]:
-    texts, found = [in_context(context, fact) for fact in facts for context in contexts], dict[Site, list[Tensor]]()
+    texts = [in_context(context, fact) for fact in facts for context in contexts]
     columns = torch.tensor([subject_column(lm, context, fact) for fact in facts for context in contexts])
-    for i in range(0, len(texts), batch_size):
-        seen = states(lm, lm.encode(texts[i : i + batch_size]), sites)
-        own = columns[i : i + batch_size]
+    order, found = columns.argsort(stable=True), dict[Site, list[Tensor]]()
+    for some in order.split(batch_size):
+        own = columns[some]
+        seen = states(lm, _up_to(lm.encode([texts[int(n)] for n in some]), int(own.max()) + 1), sites)
         for site, state in seen.items():
             found.setdefault(site, []).append(state[torch.arange(len(own)), own].float().cpu())
-    return {site: torch.cat(parts).reshape(len(facts), len(contexts), -1) for site, parts in found.items()}
+    back = order.argsort()
+    return {site: torch.cat(rows)[back].reshape(len(facts), len(contexts), -1) for site, rows in found.items()}
+
+
+def _up_to(tokens: Tokens, width: int) -> Tokens:
+    """Their first columns: what follows a token is not seen by it."""
+    spans = tuple(own[:width] for own in tokens.spans)
+    return Tokens(tokens.texts, tokens.ids[:, :width], tokens.mask[:, :width], spans)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from concept_edit.language.fact_files import read_facts, relation_facts, save_facts
-from concept_edit.language.facts import Fact, check_facts
+from concept_edit.language.facts import Fact, check_facts, with_neighbours
 
 NEEDLE = Fact(
     "The Space Needle", "{} is in the city of", new="Rome", old="Seattle", paraphrases=["Where is {}? It is in"],
@@ -133,3 +133,11 @@ def test_public_relation_tables_are_read_whole():
     known = read_facts(folder / "known_facts.json")
     assert len(known) > 400
     assert {fact.prompt for fact in known if fact.subject == "Vinson Massif"} == {"{} is located in the continent of"}
+
+
+def test_a_subject_that_is_edited_is_no_neighbour():
+    """Its answer shall change; it would count against an edit that works."""
+    told = [Fact(name, "{} is in", "Rome", "Oslo") for name in ("A", "B", "C", "D")]
+    near = with_neighbours(told, without={"B", "C"})
+    asked = [[prompt for prompt, _ in fact.neighbours] for fact in near]
+    assert asked == [["D is in"], ["D is in", "A is in"], ["D is in", "A is in"], ["A is in"]]

@@ -13,10 +13,10 @@ from concept_edit.language.contexts import find_contexts, subject_column
 from concept_edit.language.edit import FactEdit
 from concept_edit.language.facts import Fact
 from concept_edit.language.rewrite import Hold, memit_values, rewrite_each
-from concept_edit.language.states import rewritten
+from concept_edit.language.states import rewritten, states, tensor_of
 from concept_edit.language.subjects import AROUND, subject_keys, subject_states
 from concept_edit.language.tuning import Tuning
-from concept_edit.language.values import Lookup, Search, find_values
+from concept_edit.language.values import Lookup, Search, _lay_out, _unedited, find_values
 from tests.language.models import LINES, opened
 
 FACTS = (
@@ -80,8 +80,39 @@ def test_values_are_found_alike_alone_and_together(lm):
     assert half.deltas.dtype == torch.float32
     assert not torch.equal(half.deltas, together.deltas)
     torch.testing.assert_close(torch.tensor(half.losses), torch.tensor(together.losses), rtol=0.1, atol=0.1)
-    bare = subject_states(lm, [site], FACTS, ["{}"])[site]
-    torch.testing.assert_close(together.start, bare)
+    begun_by_others = subject_states(lm, [site], FACTS, contexts[1:])[site]
+    torch.testing.assert_close(together.start, begun_by_others)
+    bare = find_values(lm, site, FACTS, contexts[:1], replace(QUICK, steps=0)).start
+    torch.testing.assert_close(bare, subject_states(lm, [site], FACTS, ["{}"])[site])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt_neox", "opt"])
+def test_values_are_the_same_where_the_beginnings_are_not_run_again(family, monkeypatch):
+    lm = opened(family)
+    contexts, site = find_contexts(lm, 2), lm.site("hidden", 1)
+    seen = list[int]()
+    handle = lm.module(site).register_forward_hook(lambda m, args, out: seen.append(tensor_of(out).shape[-2]))
+    fast = find_values(lm, site, FACTS, contexts, QUICK)
+    quick, seen[:] = min(seen), []
+    monkeypatch.setattr("concept_edit.language.values.begun", lambda *args: None)
+    whole = find_values(lm, site, FACTS, contexts, QUICK)
+    handle.remove()
+    torch.testing.assert_close(fast.deltas, whole.deltas, rtol=2e-2, atol=2e-3)
+    torch.testing.assert_close(torch.tensor(fast.losses), torch.tensor(whole.losses), rtol=1e-3, atol=1e-3)
+    if family in ("gpt2", "llama", "gpt_neox"):
+        assert quick < min(seen), "only what follows the subject runs again"
+
+
+def test_a_state_of_its_own_at_the_beginning_of_a_text_does_not_size_the_value(lm):
+    """Where attention gathers, a state is many times as large as it is elsewhere."""
+    contexts = ("{}", "Here it is said. {}")
+    rows = _lay_out(lm, FACTS, contexts)
+    start = torch.ones(*rows.tokens.ids.shape, 4)
+    start[::3] *= 50  # each fact's bare prompt; then come the context and "{subject} is a"
+    init, size = _unedited(start, rows, len(contexts), bare=False)
+    torch.testing.assert_close(init, torch.ones(len(FACTS), 4))
+    torch.testing.assert_close(size, torch.full((len(FACTS), 1), 2.0))
+    assert float(_unedited(start, rows, len(contexts), bare=True)[1][0]) == 100.0
 
 
 def test_values_stay_within_the_clamp_and_stop_when_likely(lm):
@@ -119,6 +150,18 @@ def lead(lm, site, fact, contexts, delta):
             logs = lm.logits(told)[0, first - 1].log_softmax(dim=-1)
         found.append(float(logs[told.ids[0, first]] - logs[told.ids[1, first]]))
     return sum(found) / len(found)
+
+
+def test_a_subjects_state_is_that_of_the_whole_text_whatever_the_batch(lm):
+    """Texts run up to the subject only, those with a like beginning together."""
+    contexts, site = find_contexts(lm, 2), lm.site("memory", 2)
+    found = subject_states(lm, [site], FACTS, contexts, batch_size=2)[site]
+    for fact, mean in zip(FACTS, found, strict=True):
+        own = []
+        for context in contexts:
+            column = subject_column(lm, context, fact)
+            own.append(states(lm, lm.encode([context.replace("{}", fact.asked)]), [site])[site][0, column])
+        torch.testing.assert_close(mean, torch.stack(own).mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
 def test_contexts_hold_a_seed_and_begin_with_none(lm):
