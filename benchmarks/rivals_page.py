@@ -14,8 +14,8 @@ SERVED = "gate"
 
 
 OURS = (
-    *("guarded", "guarded, as it comes, everyday captions"),
-    *("gated", "gated, as it comes", "gated, as it comes, everyday captions"),
+    *("guarded", "guarded, as it comes, the model's own captions"),
+    *("gated", "gated, as it comes", "gated, as it comes, the model's own captions"),
 )
 
 

@@ -99,8 +99,8 @@ def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress
     whichever the recipe changes; the root mean square drift ‖A k‖ / ‖k − μ‖ of kept prompts, of `held_out` prompts and
     of caption tokens, μ the mean caption token; drift ‖A k‖ / ‖k‖ of the empty prompt's first row (BOS in CLIP) and of
     the rows after it; how far an attacker must move an embedding to revive a concept (RECE, Gong et al., ECCV 2024);
-    the condition number of M, rank, and ‖ΔW‖ / ‖W‖. Caption tokens are those the edit was solved with, else the model's
-    own corpus, else a few plain ones.
+    the condition number of M, rank, and ‖ΔW‖ / ‖W‖. Caption tokens are those the edit was solved with, else those
+    of plain captions.
 
     Raises:
         ValueError: a model with another text encoder.

@@ -59,7 +59,7 @@ Method = Annotated[
     ),
 ]
 CorpusFile = Annotated[
-    Path | None, typer.Option("--corpus", help="For guarded and gated: a file of `corpus`. The model's own if none.")
+    Path | None, typer.Option("--corpus", help="For guarded and gated: a file of `corpus`. Plain captions if none.")
 ]
 Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
 ModelName = Annotated[

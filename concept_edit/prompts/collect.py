@@ -51,7 +51,7 @@ def collect(
 ) -> Statistics:
     """Encode every prompt of the recipe and pick its rows, in bounded memory.
 
-    `corpus` is what guarded and gated solves hold still; None: the model's own (`default_corpus`). `progress` shows a
+    `corpus` is what guarded and gated solves hold still; None: plain captions (`default_corpus`). `progress` shows a
     bar on stderr. `strict` refuses prompts that the tokenizer has to cut, which otherwise warn.
 
     Raises:
