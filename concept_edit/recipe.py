@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
-from concept_edit.asked.wordings import AUTO, NEUTRAL, STYLED, UNTOLD, WORDINGS, normal, refuse_repeats
+from concept_edit.asked.wordings import AUTO, NEUTRAL, UNTOLD, WORDINGS, normal, refuse_repeats
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
@@ -146,14 +146,11 @@ class Recipe(BaseModel):
         return AUTO if self.method != "uce" and isinstance(edit, Erase) and not edit.guide else edit.guide
 
     def wordings_of(self, edit: AnyEdit) -> tuple[str, ...]:
-        """The wordings an edit is solved with: its own, or where an `Erase` or a `Moderate` names none the sets of
-        `UNTOLD` under method `gated`, which knows what is asked by rows it has met, and those of `STYLED` under
-        `guarded` where it leads to "art", as a style does. `("{}",)`: the concept alone."""
-        if edit.wordings or not isinstance(edit, Erase | Moderate) or len(self.edits) > MOST_WORDED:
-            return edit.wordings
-        if self.method == "gated":
-            return UNTOLD
-        return STYLED if self.method == "guarded" and normal(edit.guide) == "art" else ()
+        """The wordings an edit is solved with: its own, or the sets of `UNTOLD` where an `Erase` or a `Moderate` names
+        none under method `gated`, which knows what is asked by rows it has met. `("{}",)`: the concept alone."""
+        if self.method == "gated" and isinstance(edit, Erase | Moderate) and not edit.wordings:
+            return UNTOLD if len(self.edits) <= MOST_WORDED else ()
+        return edit.wordings
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -18,8 +18,6 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
 chair in the style of X" carry both, and are near none of "art by X"."""
 UNTOLD = ("style", "object")
 """The sets of a gate where a recipe names none."""
-STYLED = ("style",)
-"""The set of an edit towards "art", which is a style's, where a recipe names none."""
 
 AUTO = "auto"
 """The guide that is chosen from what the recipe keeps."""

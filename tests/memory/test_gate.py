@@ -239,11 +239,6 @@ def test_one_word_is_solved_in_the_wordings_of_things_and_of_styles_and_its_own_
     )
     assert len(bare) < len(given) < len(spelt)
     assert torch.equal(asked("guarded", ce.Erase("cat")), bare)
-    styled = asked("guarded", ce.Erase("Lobe", guide="art", wordings="style"))
-    assert torch.equal(asked("guarded", ce.Erase("Lobe", guide="art")), styled)
-    assert torch.equal(
-        asked("guarded", ce.Erase("Lobe", guide="art", wordings="{}")), asked("guarded", ce.Erase("Lobe"))
-    )
     many = ce.Recipe(edits=[ce.Erase(f"word {n}") for n in range(101)], method="gated")
     assert many.wordings_of(many.edits[0]) == ()
 
