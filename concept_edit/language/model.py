@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from concept_edit.language.runs import read_at
+from concept_edit.language.places import read_at
 from concept_edit.language.scoring import score
 from concept_edit.language.sites import Kind, Site, as_matrix, find_structure
 from concept_edit.language.tokens import Tokens, place_of, tokenise
@@ -109,7 +109,7 @@ class LanguageModel:
         self, tokens: Tokens, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]
     ) -> Float[Tensor, "places vocabulary"]:
         """Logits at some places alone."""
-        with read_at(self, rows, columns):
+        with read_at(self.model, rows, columns):
             return self.logits(tokens)
 
     def subject_rows(self, prompt: str, subject: str) -> tuple[int, ...]:

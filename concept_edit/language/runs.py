@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from concept_edit.language.places import read_at
 from concept_edit.language.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Begun:
         seen = torch.cat([self._mask, tokens.mask], dim=1).long()
         places = self._cuts[:, None] + torch.arange(tokens.ids.shape[1], device=seen.device)
         past: dict[str, Any] = {_cache_name(self.lm): _repeated(self._cache, self._mask.shape[1], 1)}
-        with read_at(self.lm, rows, columns):
+        with read_at(self.lm.model, rows, columns):
             about = {"attention_mask": seen, "position_ids": places, "use_cache": True}
             return self.lm.model(input_ids=tokens.ids, **about, **past).logits
 
@@ -101,17 +100,6 @@ def begun(lm: LanguageModel, tokens: Tokens, cuts: Int[Tensor, " texts"]) -> tup
     spans = tuple(own[int(cut) :] for own, cut in zip(tokens.spans, cuts, strict=True))
     left = Tokens(tokens.texts, tokens.ids.gather(1, held) * inside, inside, spans)
     return Begun(lm, cache, mask, cuts), left
-
-
-@contextmanager
-def read_at(lm: LanguageModel, rows: Int[Tensor, " places"], columns: Int[Tensor, " places"]) -> Iterator[None]:
-    """Inside the block the output matrix, a quarter of a small model's work, reads these places alone."""
-    output: Any = lm.model.get_output_embeddings()  # type: ignore[operator]
-    handle = output.register_forward_pre_hook(lambda module, args: (args[0][rows, columns], *args[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def embed(lm: LanguageModel, ids: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts tokens d_model"]:
