@@ -243,11 +243,8 @@ def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, T
     streams = statistics.streams
     around = {name: stream.around for name, stream in streams.items() if stream.around is not None}
     if len(around) < len(streams):
-        corpus, nothing = (
-            default_corpus(model),
-            {name: torch.zeros(0, stream.width) for name, stream in streams.items()},
-        )
-        around = {name: corpus.around(name, statistics.recipe, rows) for name, rows in nothing.items()}
+        corpus, recipe = default_corpus(model), statistics.recipe
+        around = {name: corpus.around(name, recipe, torch.zeros(0, s.width)) for name, s in streams.items()}
     return {name: (held.ordinary, held.mean) for name, held in around.items()}
 
 

@@ -155,12 +155,11 @@ def solve_gate(
 
     The common β lies a little above the (1 − false_alarm) quantile of the kept rows' nearest cosines, and at the
     (1 − caption_alarm) quantile of ordinary rows', between 0.8 and 0.9; a row with kept or ordinary rows (the empty
-    prompt's too) beyond that near it opens above them only. With `bounds`, those
-    of a guarded solve, other wordings are told by its map: past all but the share `false_alarm` of kept prompts, looked
-    at by maps that were made without them, and all but the share `caption_alarm` of ordinary rows. The two thresholds
-    then have half of `false_alarm` each. `prompts` says which kept prompt each kept row is of, `concepts` which concept
-    each pair is of; None: each its own. `whole` says which pairs have read the whole concept and so may open the gate;
-    None: all.
+    prompt's too) beyond that near it opens above them only. With `bounds`, those of a guarded solve, other wordings are
+    told by its map: past all but the share `false_alarm` of kept prompts, looked at by maps that were made without
+    them, and all but the share `caption_alarm` of ordinary rows. The two thresholds then have half of `false_alarm`
+    each. `prompts` says which kept prompt each kept row is of, `concepts` which concept each pair is of; None: each its
+    own. `whole` says which pairs have read the whole concept and so may open the gate; None: all.
 
     Raises:
         ValueError: pairs held as sums.
