@@ -13,7 +13,7 @@ from torch import Tensor
 
 from concept_edit.models.contract import Encoded
 from concept_edit.models.families import Tower
-from concept_edit.models.reading import for_reading
+from concept_edit.models.reading import for_reading, read_in
 from concept_edit.models.resting import Resting
 
 
@@ -39,9 +39,12 @@ class OpenTower:
 
     @property
     def arithmetic(self) -> str:
-        """Device and precision it runs in, e.g. `cpu float32`: what the last bits of rows depend on."""
-        dtype = self.resting.dtype if self.resting is not None and self.asleep else self.encoder.dtype
-        return f"{self.device.type} {str(dtype).removeprefix('torch.')}"
+        """Device and precision rows are read in, e.g. `cpu float32`: what their last bits depend on."""
+        if self.resting is not None and self.asleep:
+            device, dtype = self.device, self.resting.dtype
+        else:
+            device, dtype = read_in(self.encoder)
+        return f"{device.type} {str(dtype).removeprefix('torch.')}"
 
     def awake(self) -> Any:
         """The encoder with all its weights in memory."""

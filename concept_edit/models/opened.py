@@ -129,7 +129,7 @@ class OpenedModel:
 
     @property
     def arithmetic(self) -> str:
-        """What the last bits of rows depend on: device and precision of the text encoders."""
+        """What the last bits of rows depend on: device and precision the text encoders are read in."""
         return ", ".join(dict.fromkeys(tower.arithmetic for tower in self.towers))
 
     def generate(

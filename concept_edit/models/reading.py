@@ -32,14 +32,26 @@ def for_reading(encoder: Any) -> Any:
 
     An encoder without weights in memory is left as it is: whoever took them away brings them.
     """
-    parts = list(encoder.parameters())
-    if _THERE.get() or any(part.is_meta for part in parts) or (not _hooked(encoder) and all(map(_plain, parts))):
+    if _as_it_is(encoder):
         return encoder
+    parts = list(encoder.parameters())
     state = [(part.data_ptr(), None if part.is_inference() else part._version) for part in parts]
     held = _COPIES.get(encoder)
     if held is None or held[0] != state:
         held = _COPIES[encoder] = state, _copied(encoder)
     return held[1]
+
+
+def read_in(encoder: Any) -> tuple[torch.device, torch.dtype]:
+    """Where and in what precision `for_reading` would run it; no copy is made."""
+    return (encoder.device, encoder.dtype) if _as_it_is(encoder) else (torch.device("cpu"), torch.float32)
+
+
+def _as_it_is(encoder: Any) -> bool:
+    parts = list(encoder.parameters())
+    if _THERE.get() or any(part.is_meta for part in parts):
+        return True
+    return not _hooked(encoder) and all(map(_plain, parts))
 
 
 def _plain(part: torch.Tensor) -> bool:
