@@ -17,6 +17,7 @@ OURS = (
     *("guarded", "guarded, as it comes, the model's own captions"),
     *("gated", "gated, as it comes", "gated, as it comes, the model's own captions"),
 )
+"""Methods that the table of differences has columns for."""
 
 
 def page(found: Mapping[str, Measured]) -> str:
@@ -36,7 +37,8 @@ def _interval(draws: numpy.ndarray) -> str:
 def _cells(kind: str, seen: Figures) -> list[str]:
     shares = [seen.share("gone exact"), seen.share("gone unseen"), seen.share("named")]
     if kind == "concept":
-        return [f"{s:.2f}" for s in (*shares, seen.share("unnamed"))]
+        parts = (f"{here} of {there}" for here, there in (seen.unnamed(True), seen.unnamed(False)))
+        return [*(f"{s:.2f}" for s in (*shares, seen.share("unnamed"))), ", ".join(parts)]
     each = (one(seen, name).left() for name in ASKED["style"])
     return [*(f"{s:.2f}" for s in (*shares, seen.share("gone", what="concept"))), " / ".join(f"{s:.2f}" for s in each)]
 
@@ -48,7 +50,7 @@ def one(seen: Figures, style: str) -> Figures:
 
 
 HEADS = {
-    "concept": ("left, exact ↓", "left, unseen ↓", "named kept ↑", "unnamed kept ↑"),
+    "concept": ("left, exact ↓", "left, unseen ↓", "named kept ↑", "unnamed kept ↑", "listed, unlisted"),
     "style": (
         *("left, exact ↓", "left, unseen ↓", "other styles ↑", "thing still named ↑"),
         f"left: {' / '.join(ASKED['style'])}",
@@ -98,10 +100,13 @@ PREFACE = """# Our methods beside other closed forms, on pictures
 rivals' solvers are [our own](rivals.py), written from their papers and tested against plain least squares. The embedded
 model, 10 steps; its judge, which no edit saw, names what pictures show. Every method gets the same list of kept prompts
 and the same wordings of what goes, and the best of its settings (guide, rows, weights, thresholds, further wordings) by
-H on prompts of their own. *As it comes*: our defaults; `guarded` with the wordings, `gated` with nothing but the words
-that go, to which it takes sets of wordings by itself. Their corpus is everyday captions that name no concept and no
-style of the model; *the model's own captions* name them all. H: harmonic mean of 1 - left (exact and unseen
-wordings alike) and kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %,
+H on prompts of their own. Ours hold some nine hundred [common names](../concept_edit/prompts/names.py) by themselves,
+from lists that others published: *common names too* are rivals that are given those as kept prompts, *no common names*
+are ours without. The list happens to hold 40 of the 48 concepts; *listed, unlisted*: pictures of unnamed concepts that
+are on it and that are not, still named. *As it comes*: our defaults; `guarded` with the wordings, `gated` with nothing
+but the words that go, to which it takes sets of wordings by itself. Their corpus is everyday captions that name no
+concept and no style of the model; *the model's own captions* name them all. H: harmonic mean of 1 - left (exact and
+unseen wordings alike) and kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %,
 bootstrap. A *gate* acts while the model is served and cannot be exported; *weights* can be baked, or be a LoRA."""
 ABOUT = {
     "concept": f"""Of the other 36, 18 are in the kept list and 18 are in nobody's. Settings were chosen on another draw

@@ -39,6 +39,8 @@ from concept_edit.demo.recipes import PHRASES, scenes
 from concept_edit.memory.solve import Problem
 from concept_edit.memory.verbs import changed
 from concept_edit.models.contract import Model
+from concept_edit.prompts.common import beside
+from concept_edit.prompts.names import COMMON
 from concept_edit.recipe import Erase, Recipe
 
 PAGE = Path(__file__).with_name("rivals.md")
@@ -169,6 +171,13 @@ def by_speed(
     solver = partial(speed, problem=problem, fixed=fixed, settings=Speed(**settings))
     names = [site.name for site in model.sites if site.role in roles]
     return changed(model.weights(), {name: lambda w: solver(w).float() for name in names}, 1.0)
+
+
+def with_common(model: Model, asked: Asked, applied: Applied) -> AbstractContextManager[Any]:
+    """A rival that is given the common names which our methods hold by themselves, as kept prompts."""
+    clear = beside(COMMON, _recipe(asked))
+    names = (name for name, held in zip(COMMON, clear.tolist(), strict=True) if held)
+    return applied(model, asked._replace(kept=(*asked.kept, *names)))
 
 
 ALIGNED = (("aligned", "v", 1e-3), ("aligned", "kv", 1e-4), ("aligned", "kv", 1e-3), ("aligned", "kv", 1e-2))
@@ -303,6 +312,15 @@ class Figures:
         total = sum(weight for _, weight in taken)
         return sum(hit * weight for hit, weight in taken) / total if total else float("nan")
 
+    def unnamed(self, listed: bool) -> tuple[int, int]:
+        """Pictures of concepts nobody named that are named right, among those on the list of common names or among the
+        others, and how many the original gets right."""
+        here, there = (
+            sum(self.hits(r) for r in rows if r["group"].startswith("unnamed") and (r["thing"] in COMMON) == listed)
+            for rows in (self.rows, self.before)
+        )
+        return here, there
+
     def kept(self, weights: dict[str, int] | None = None) -> float:
         """Named and unnamed concepts alike; of styles, the other styles and the thing that is to be drawn."""
         parts = [self.share("named", weights)]
@@ -361,11 +379,14 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
     offered, best = candidates(kind), choose(work, kind)
     for method, (setting, _) in best.items():
         yield method, setting, offered[method][setting]
+        if method not in ("guarded", "gated"):
+            yield f"{method}, common names too", setting, partial(with_common, applied=offered[method][setting])
     for method in ("guarded", "gated"):
         first, applied = next(iter(offered[method].items()))
         if best[method][0] != first:
             yield f"{method}, as it comes", first, applied
         yield f"{method}, as it comes, the model's own captions", first, partial(applied, own=True)
+        yield f"{method}, as it comes, no common names", first, partial(applied, keep_common=False)
 
 
 def measure(work: Work, kind: str) -> list[tuple[str, str, Figures | str]]:

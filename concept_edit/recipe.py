@@ -92,11 +92,15 @@ class Recipe(BaseModel):
     with weights moved until the bounds below hold; `gated` moves rows of the text embedding while a model is served.
     `guarded` unless named, and `uce` where `tokens` is: that is its own language."""
     erased_to: float = Field(default=0.22, gt=0, lt=1)
-    """Guarded: of a concept's way to its goal, the share that may be left."""
+    """Guarded: of a concept's way to its goal, the share that may be left. Where there is room, less is."""
     kept_within: float = Field(default=0.3, gt=0)
     """Guarded: how far a kept row may move, of its distance from the mean caption token."""
     corpus_within: float = Field(default=0.35, gt=0)
     """Guarded: how far caption tokens may move, root mean square, of their distance from the mean."""
+    keep_common: bool | None = None
+    """Guarded and gated: whether some nine hundred common names (`prompts/names.py`) are held beside what is preserved,
+    but for those that share a word with what goes. None: where all text encoders are CLIP's, which read them in a
+    moment, and nothing is balanced or steered, which should carry over to them."""
     rounds: int = Field(default=4, ge=0, le=50)
     """Guarded: solves after the first."""
     false_alarm: float = Field(default=0.05, gt=0, lt=1)
@@ -157,6 +161,12 @@ class Recipe(BaseModel):
         """The prompts to keep, with the empty prompt first where it is kept by default."""
         null = self.tokens == "aligned" if self.keep_null is None else self.keep_null
         return ("", *self.preserve) if null and "" not in self.preserve else self.preserve
+
+    def keeps_common(self, quickly: bool) -> bool:
+        """Whether common names are held beside what is preserved, by a model that reads them `quickly` or not."""
+        if self.method == "uce" or self.keep_common is False:
+            return False
+        return bool(self.keep_common) or (quickly and not any(edit.stays for edit in self.edits))
 
     @property
     def kept_scale(self) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from concept_edit.memory.gate import Gate, solve_gate
 from concept_edit.memory.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
 from concept_edit.memory.solve import Factors, Problem, empty_factors, solve_problem
+from concept_edit.prompts.common import beside
 from concept_edit.prompts.stats import Statistics, Stream
 
 
@@ -66,7 +67,7 @@ def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
             f"the statistics were collected for method 'uce'; collect the recipe with method "
             f"{statistics.recipe.method!r}"
         )
-    return stream.problem(statistics.recipe), stream.around
+    return stream.problem(statistics.recipe), stream.around.holding(beside(statistics.common, statistics.recipe))
 
 
 def _counts(statistics: Statistics) -> dict[str, tuple[int, ...] | None]:

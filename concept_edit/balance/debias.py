@@ -164,10 +164,10 @@ class _Remembered:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
-        key = (*prompts, str(batch_size))
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32, brief: bool = False) -> dict[str, Encoded]:
+        key = (*prompts, f"{batch_size} {brief}")
         if key not in self.known:
-            self.known[key] = self.model.encode(prompts, batch_size=batch_size)
+            self.known[key] = self.model.encode(prompts, batch_size=batch_size, brief=brief)
         return self.known[key]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from concept_edit.memory.solve import Factors
@@ -52,6 +52,18 @@ class Surroundings:
     times the rest (as language models have) do not decide. None: all alike."""
     lens: Float[Tensor, "seen d_text"] | None = None
     """How the readers see rows: lengths are those of `lens` x. None: lengths are those of the rows."""
+
+    common: Float[Tensor, "rows d_text"] | None = None
+    """Rows of common names, held beside the kept rows. None: none are."""
+    common_of: Int[Tensor, " rows"] | None = None
+    """Which name each of them is of."""
+
+    def holding(self, names: Bool[Tensor, " names"]) -> Surroundings:
+        """The same with the rows of these common names alone."""
+        if self.common is None or self.common_of is None:
+            return self
+        stay = names[self.common_of]
+        return replace(self, common=self.common[stay], common_of=self.common_of[stay])
 
     @property
     def spread(self) -> float:

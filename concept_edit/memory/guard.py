@@ -12,6 +12,9 @@ K0, however many they are. After each solve a row's weight is multiplied by what
 (iteratively reweighted least squares). Rows that must not move at all, BOS and the empty prompt that guidance
 subtracts, are an equality: the map is sought on the complement of their span, where A e = 0 holds whatever the weights.
 
+Rows of common names are kept as if somebody had named them. They hold back other wordings of what goes, too, so where
+all bounds hold with room to spare, as they do for one concept, less is left than its bound asks.
+
 How far a prompt that nobody named will move is predicted without holding any out, by the leave-one-out identity of
 ridge regression: had a kept row k of weight p not been kept, its drift would be ‖A k‖ / (1 − p kᵀM⁻¹k).
 
@@ -48,14 +51,20 @@ __all__ = [
 _HELD = 0.65
 """Groups of source rows for each free direction. Fewer leave more of each concept, more take the others along; at 600
 of 900 artists identity was best here."""
+_EAGER, _NEARLY = 0.15, 0.95
+"""Share of the bound on what is left that is aimed at where there is room, and the share of kept rows that must be
+within theirs then."""
 _LLOYD = 20
 """Passes of k-means over the rows."""
 
 
-def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True) -> Guarded:
+def solve_guarded(
+    problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True, eager: bool = False
+) -> Guarded:
     """The map that comes nearest to `bounds` after `bounds.rounds` further solves, float64.
 
     Where it foretells noise because there are too many rows, near ones are merged first (unless `merge` is False).
+    `eager`, or where common names are held: less is left than the bound asks where all bounds hold even so.
 
     Not additive: the weights depend on all rows together, so `+` and `without` solve anew from the rows.
 
@@ -67,13 +76,36 @@ def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds, *, mer
             "a guarded solve weighs every row, and these are too many to hold one by one; use the token rule 'last', "
             "fewer wordings, or method 'uce'"
         )
+    named, eager = len(problem.kept), eager or around.common is not None
+    problem, around = with_common(problem, around)
     form = Rounds if around.floor is None else RowRounds
     rounds = form(problem, around)
     found, groups = rounds.run(bounds), int(_HELD * rounds.free)
-    if not merge or not found.noise or len(problem.sources) <= groups:
-        return found
-    fewer = form(merged(problem, groups), around).run(bounds)
-    return fewer._replace(left=rounds.left(fewer.factors), groups=groups)
+    if eager and _within(found, bounds):
+        further = form(problem, around).run(bounds._replace(left=_EAGER * bounds.left))
+        found = further if _within(further, bounds) else found
+    if merge and found.noise and len(problem.sources) > groups:
+        fewer = form(merged(problem, groups), around).run(bounds)
+        found = fewer._replace(left=rounds.left(fewer.factors), groups=groups)
+    return found._replace(drift=found.drift[:named])
+
+
+def _within(found: Guarded, bounds: Bounds) -> bool:
+    """Whether nearly all that should stay does."""
+    drifts = found.drift.sort().values
+    nearly = float(drifts[int(_NEARLY * (len(drifts) - 1))]) if len(drifts) else 0.0
+    return nearly <= bounds.drift and found.corpus <= bounds.corpus
+
+
+def with_common(problem: Problem, around: Surroundings) -> tuple[Problem, Surroundings]:
+    """The problem with the rows of common names among the kept ones, and the surroundings without them. A name has the
+    weight of a kept prompt, shared by its rows."""
+    if around.common is None or around.common_of is None:
+        return problem, around
+    weights = (1 / around.common_of.bincount().double())[around.common_of]
+    kept = torch.cat([problem.kept, around.common])
+    weights = torch.cat([problem.kept_weights, weights])
+    return replace(problem, kept=kept, kept_weights=weights), replace(around, common=None, common_of=None)
 
 
 def merged(problem: Problem, groups: int) -> Problem:

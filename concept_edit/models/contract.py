@@ -109,8 +109,13 @@ class Model(Protocol):
     def pipeline(self) -> Any:
         """The diffusers pipeline; loaded on first use."""
 
-    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
-        """Encode `prompts` into every stream."""
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32, brief: bool = False) -> dict[str, Encoded]:
+        """Encode `prompts` into every stream. `brief`: without pads that no prompt of a batch needs, where the others'
+        rows do not depend on them."""
+
+    @property
+    def reads_briefly(self) -> bool:
+        """Whether its text encoders read a short prompt in little time."""
 
     def weights(self) -> dict[str, Tensor]:
         """Site name -> the live tensor; writing into it changes what `generate` paints."""

@@ -96,10 +96,12 @@ class _Answer:
     pooled: Float[Tensor, "prompts d_pooled"] | None
 
 
-def tokenize(tower: OpenTower, prompts: Sequence[str]) -> _Tokens:
-    """Pad and cut `prompts` to the tower's length, and find each prompt's own tokens."""
+def tokenize(tower: OpenTower, prompts: Sequence[str], brief: bool = False) -> _Tokens:
+    """Pad and cut `prompts` to the tower's length, and find each prompt's own tokens. `brief`: where rows do not depend
+    on what follows them, they are padded to the longest of them only."""
+    padding = "longest" if brief and tower.spec.kind != "t5" else "max_length"
     given = tower.tokenizer(
-        list(prompts), padding="max_length", max_length=tower.length, truncation=True, return_tensors="pt"
+        list(prompts), padding=padding, max_length=tower.length, truncation=True, return_tensors="pt"
     )
     ids = given.input_ids
     is_eos = ids == tower.tokenizer.eos_token_id
@@ -120,8 +122,8 @@ def _cut_text(tower: OpenTower, prompt: str) -> str:
     return str(tower.tokenizer.decode(ids[tower.length - 1 : -1]))
 
 
-def _ask(tower: OpenTower, prompts: Sequence[str]) -> _Answer:
-    tokens = tokenize(tower, prompts)
+def _ask(tower: OpenTower, prompts: Sequence[str], brief: bool) -> _Answer:
+    tokens = tokenize(tower, prompts, brief)
     options: dict[str, Any] = {}
     if getattr(tower.encoder.config, "use_attention_mask", False):
         options["attention_mask"] = tokens.mask.to(tower.device)
@@ -189,9 +191,9 @@ def _pooled_stream(answers: Sequence[tuple[OpenTower, _Answer]]) -> Encoded:
 
 
 def _encode_batch(
-    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int]
+    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], brief: bool
 ) -> Iterator[tuple[str, Encoded]]:
-    answers = [(tower, _ask(tower, prompts)) for tower in towers]
+    answers = [(tower, _ask(tower, prompts, brief)) for tower in towers]
     yield "text", _text_stream(answers, streams["text"])
     if "pooled" in streams:
         yield "pooled", _pooled_stream(answers)
@@ -209,9 +211,10 @@ def _nothing(width: int, pooled: bool) -> Encoded:
 
 @torch.no_grad()
 def encode(
-    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], batch_size: int
+    towers: Sequence[OpenTower], prompts: Sequence[str], streams: dict[str, int], batch_size: int, brief: bool = False
 ) -> dict[str, Encoded]:
-    """Every stream's rows for `prompts`, `batch_size` prompts at a time, wherever the encoders are: see `reading`."""
+    """Every stream's rows for `prompts`, `batch_size` prompts at a time, wherever the encoders are: see `reading`.
+    `brief`: CLIP's, without the pads that no prompt of a batch needs; what is left is the same."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give 1 or more.")
     if not prompts:
@@ -219,6 +222,6 @@ def encode(
     towers = [replace(tower, encoder=for_reading(tower.encoder)) for tower in towers]
     parts: dict[str, list[Encoded]] = {name: [] for name in streams}
     for start in range(0, len(prompts), batch_size):
-        for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams):
+        for name, part in _encode_batch(towers, prompts[start : start + batch_size], streams, brief):
             parts[name].append(part)
     return {name: Encoded.joined(some) for name, some in parts.items()}

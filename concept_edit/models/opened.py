@@ -105,12 +105,12 @@ class OpenedModel:
             self._pipeline = pipeline
         return self._pipeline
 
-    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
-        """Encode `prompts` into every stream, `batch_size` at a time."""
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32, brief: bool = False) -> dict[str, Encoded]:
+        """Encode `prompts` into every stream, `batch_size` at a time. `brief`: CLIP's without needless pads."""
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
         if self.route is not None and listed and batch_size > 0:
             return self.route.encode(listed, batch_size)
-        return encode(self.towers, listed, self.streams, batch_size)
+        return encode(self.towers, listed, self.streams, batch_size, brief)
 
     def weights(self) -> dict[str, Tensor]:
         """Site name -> the live tensor, in the model's dtype and on its device; all are in memory from now on."""
@@ -126,6 +126,11 @@ class OpenedModel:
     def stored(self, name: str) -> Tensor:
         """The same in the precision of the file it lies in."""
         return self._live()[name] if self._matrices is None else self._matrices.stored(name)
+
+    @property
+    def reads_briefly(self) -> bool:
+        """Whether a short prompt takes its text encoders little time, however long the pipelines pad it: CLIP's do."""
+        return self.route is None and all(tower.spec.kind != "t5" for tower in self.towers)
 
     @property
     def arithmetic(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from textwrap import shorten
 
@@ -26,6 +26,7 @@ from concept_edit.asked.wordings import templates_of
 from concept_edit.memory.guard import Surroundings
 from concept_edit.memory.solve import goal_moment, row_moment
 from concept_edit.models.contract import Encoded, Model, Site
+from concept_edit.prompts.common import common_rows
 from concept_edit.prompts.corpus import Corpus, default_corpus
 from concept_edit.prompts.lens import lens_of
 from concept_edit.prompts.stats import Rows, Statistics, Stream, plus
@@ -79,9 +80,13 @@ def collect(
             bar.update(len(batch))
     held = _corpus(model, recipe, corpus)
     around = {} if held is None else _surroundings(model, recipe, held, names)
+    common: tuple[str, ...] = ()
+    if recipe.keeps_common(model.reads_briefly):
+        common, rows = common_rows(model)
+        around = {name: replace(own, **rows[name]._asdict()) for name, own in around.items()}
     streams = {name: Stream(pairs.read(), kept.read(), around.get(name)) for name, (pairs, kept) in piles.items()}
     told = "" if held is None else held.identity
-    return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut, told)
+    return Statistics(recipe, streams, model.name, model.fingerprint, encoder.cut, told, common)
 
 
 def _corpus(model: Model, recipe: Recipe, given: Corpus | None) -> Corpus | None:

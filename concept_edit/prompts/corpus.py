@@ -277,8 +277,19 @@ def _moments(prompts: Sequence[PromptRows]) -> Moments:
     which = torch.tensor([i for i, own in enumerate(places) for _ in own])
     total = (weights[:, None] * rows.double()).sum(dim=0)
     square = row_moment(rows, weights) if rows.shape[1] <= WIDE else _diagonal(rows, weights)
-    sample = rows[:_SAMPLE].clamp(-_HALF, _HALF).half()
-    return Moments(square, total, float(weights.sum()), sample, which[:_SAMPLE])
+    return Moments(square, total, float(weights.sum()), _halved(rows[:_SAMPLE]), which[:_SAMPLE])
+
+
+def sampled_rows(prompts: Sequence[Float[Tensor, "rows d_text"]]) -> Moments:
+    """Some rows of each prompt, all of them sampled, with their sums."""
+    rows = torch.cat(list(prompts))
+    which = torch.tensor([i for i, own in enumerate(prompts) for _ in own])
+    weights = torch.ones(len(rows), dtype=torch.float64)
+    return Moments(_diagonal(rows, weights), rows.double().sum(dim=0), float(len(rows)), _halved(rows), which)
+
+
+def _halved(rows: Tensor) -> Tensor:
+    return rows.clamp(-_HALF, _HALF).half()
 
 
 def _diagonal(rows: Tensor, weights: Tensor) -> Float[Tensor, "1 d_text"]:

@@ -31,8 +31,10 @@ class _Remembering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def encode(self, prompts: Sequence[str], *, batch_size: int = 32) -> dict[str, Encoded]:
-        """As the model's own."""
+    def encode(self, prompts: Sequence[str], *, batch_size: int = 32, brief: bool = False) -> dict[str, Encoded]:
+        """As the model's own; what is asked for briefly is not remembered."""
+        if brief:
+            return self._model.encode(prompts, batch_size=batch_size, brief=True)
         listed = [prompts] if isinstance(prompts, str) else list(prompts)
         missing = [prompt for prompt in dict.fromkeys(listed) if prompt not in self._said]
         if missing or not listed:

@@ -121,6 +121,8 @@ class Statistics:
     """Prompt -> the text that the tokenizer's length cut off."""
     corpus: str = ""
     """Identity of the corpus that guarded and gated solves hold still."""
+    common: tuple[str, ...] = ()
+    """The common names whose rows the streams' surroundings hold."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""
@@ -154,7 +156,7 @@ class Statistics:
         """Everything else a file needs."""
         recipe = json.loads(self.recipe.compact())
         about = {"recipe": recipe, "model": self.model, "text_encoder": self.fingerprint, "cut": dict(self.cut)}
-        return {**about, "streams": list(self.streams), "corpus": self.corpus}
+        return {**about, "streams": list(self.streams), "corpus": self.corpus, "common": list(self.common)}
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Statistics:
@@ -168,8 +170,8 @@ class Statistics:
             for name in header["streams"]
         }
         recipe = Recipe.stored(header["recipe"])
-        told = header.get("corpus", "")
-        return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"], told)
+        told, common = header.get("corpus", ""), tuple(header.get("common", ()))
+        return cls(recipe, streams, header["model"], header["text_encoder"], header["cut"], told, common)
 
     def without(self, *concepts: str) -> Statistics:
         """The statistics of the same recipe with these concepts no longer changed.
@@ -205,7 +207,10 @@ class Statistics:
             )
             for name, s in self.streams.items()
         }
-        return replace(self, recipe=recipe, streams=streams, cut={**self.cut, **other.cut})
+        common = self.common if self.common == other.common else ()
+        if not common:
+            streams = {name: replace(stream, around=_without_common(stream.around)) for name, stream in streams.items()}
+        return replace(self, recipe=recipe, streams=streams, cut={**self.cut, **other.cut}, common=common)
 
 
 def _read_rows(tensors: Mapping[str, Tensor], prefix: str) -> Rows:
@@ -236,6 +241,10 @@ def _same(a: Surroundings | None, b: Surroundings | None) -> Surroundings | None
         return a
     common = set(map(_bytes, a.ordinary)) & set(map(_bytes, b.ordinary))
     return replace(a, ordinary=a.ordinary[[i for i, row in enumerate(a.ordinary) if _bytes(row) in common]])
+
+
+def _without_common(around: Surroundings | None) -> Surroundings | None:
+    return None if around is None else replace(around, common=None, common_of=None)
 
 
 def _bytes(row: Tensor) -> bytes:

@@ -118,8 +118,12 @@ def _around_wanted(stream: str, start: str, names: Collection[str]) -> dict[str,
     width = f"{stream} width"
     rows = {f"{start}moment": Want("F32", (f"{stream} corpus rows", width)), f"{start}floor": Want("F64", ())}
     told = {f"{start}scale": Want("F64", (width,)), f"{start}lens": Want("F32", (f"{stream} seen rows", width))}
+    told = {name: want for name, want in told.items() if name in names}
+    common = {f"{start}common": Want("F32", (f"{stream} common rows", width))}
+    common |= {f"{start}common_of": Want("I64", (f"{stream} common rows",))}
+    told |= {} if common.keys().isdisjoint(names) else common
     square = {f"{start}moment": Want("F64", (width, width))}
-    return (rows if f"{start}floor" in names else square) | {n: want for n, want in told.items() if n in names}
+    return (rows if f"{start}floor" in names else square) | told
 
 
 def _statistics_agree(header: StatisticsPart, tensors: Mapping[str, Tensor], lengths: Mapping[str, int]) -> None:
@@ -129,6 +133,9 @@ def _statistics_agree(header: StatisticsPart, tensors: Mapping[str, Tensor], len
             _inside(tensors[f"{stream}.{part}.owner"], most, f"{stream}.{part}.owner")
             if bool((tensors[f"{stream}.{part}.weights"] < 0).any()):
                 raise ValueError(f"{stream}.{part}.weights holds a weight below 0")
+        common = tensors.get(f"{stream}.around.common_of")
+        if common is not None:
+            _inside(common, len(header.common), f"{stream}.around.common_of")
 
 
 def _corpus_wanted(header: CorpusHeader, names: Collection[str]) -> dict[str, Want]:

@@ -49,6 +49,7 @@ class StatisticsPart(Header):
     cut: dict[str, str]
     streams: Annotated[list[Name], Field(min_length=1, max_length=64)]
     corpus: Text = ""
+    common: Annotated[list[Text], Field(max_length=MOST_PROMPTS)] = []
 
 
 class StatisticsHeader(StatisticsPart):

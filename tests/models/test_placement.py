@@ -65,7 +65,9 @@ def test_an_encoder_in_half_precision_gives_the_bits_of_the_cpu(tmp_path, method
     plain = ce.open_model(tmp_path / "half", device="cpu")
     half = ce.open_model(tmp_path / "half", device="cpu", dtype="float16")
     assert {p.dtype for p in half.towers[0].encoder.parameters()} == {torch.float16}
-    assert (plain.fingerprint, plain.arithmetic) == (half.fingerprint, half.arithmetic), "a corpus is read once for both"
+    assert (plain.fingerprint, plain.arithmetic) == (half.fingerprint, half.arithmetic), (
+        "a corpus is read once for both"
+    )
     assert same(ce.solve(half, recipe), ce.solve(plain, recipe))
     with where_it_is():
         assert plain.arithmetic != half.arithmetic

@@ -53,8 +53,11 @@ def statistics() -> ce.Statistics:
 
     pairs = Rows(rows(2), rows(2), torch.ones(2, dtype=torch.float64), torch.tensor([0, 1]))
     kept = Rows(rows(1), None, torch.ones(1, dtype=torch.float64), torch.tensor([0]))
-    around = Surroundings(torch.eye(WIDTH, dtype=torch.float64), rows(1)[0].double(), rows(1), rows(3))
-    return ce.Statistics(RECIPE, {"text": Stream(pairs, kept, around)}, "tiny", "f" * 64, {}, "c")
+    around = Surroundings(
+        torch.eye(WIDTH, dtype=torch.float64), rows(1)[0].double(), rows(1), rows(3),
+        common=rows(3), common_of=torch.tensor([0, 0, 1]),
+    )  # fmt: skip
+    return ce.Statistics(RECIPE, {"text": Stream(pairs, kept, around)}, "tiny", "f" * 64, {}, "c", ("bee", "bus"))
 
 
 def edit(*, gated: bool = False) -> ce.Edit:
