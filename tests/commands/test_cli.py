@@ -194,7 +194,7 @@ BAD = [
     (("erase", "a", "--preserve", "a"), "both changed and preserved"),
     (("erase", "a; b", "--guide", "x; y; z"), "3 guides for 2 concepts"),
     (("erase", "a", "--ridge", "-1"), "ridge.*greater than or equal to 0"),
-    (("erase", "a", "--ridge", "0"), "ridge 0 is too small"),
+    (("erase", "a", "--ridge", "0", "--method", "uce"), "ridge 0 is too small"),
     (("erase", "a", "--tokens", "first"), "--tokens"),
     (("erase", "a", "--layers", "nothing"), "no layer of .* is called 'nothing'"),
     (("erase", "a", "--out", "nowhere/e.safetensors"), "there is no folder nowhere"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
 import concept_edit as ce
@@ -13,7 +14,6 @@ from concept_edit.memory.guard import solve_guarded, with_common
 from concept_edit.prompts.common import beside, common_rows
 from concept_edit.prompts.names import COMMON
 from concept_edit.prompts.tokens import prompt_rows
-from tests import tiny
 
 CAT = ce.Recipe(edits=[ce.Erase("cat")], preserve=["Dog"], method="guarded")
 

@@ -14,9 +14,11 @@ import torch
 import concept_edit as ce
 from concept_edit import cache
 from concept_edit.models.opened import OpenedModel
+from concept_edit.models.reading import where_it_is
 from concept_edit.prompts import kept
 from concept_edit.prompts.captions import plain_captions
 from concept_edit.prompts.corpus import Corpus, default_corpus
+from concept_edit.prompts.names import COMMON
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ce.Recipe(edits=[ce.Erase("dog")], method="guarded")
@@ -39,9 +41,9 @@ def encoded(monkeypatch):
     seen: list[str] = []
     encode = OpenedModel.encode
 
-    def counted(self, prompts, *, batch_size=32):
+    def counted(self, prompts, **settings):
         seen.extend([prompts] if isinstance(prompts, str) else prompts)
-        return encode(self, prompts, batch_size=batch_size)
+        return encode(self, prompts, **settings)
 
     monkeypatch.setattr(OpenedModel, "encode", counted)
     return seen
@@ -72,7 +74,7 @@ def test_a_solve_a_verification_and_a_diagnosis_share_it(model, folder, encoded,
     again = ce.solve(model, RECIPE)
     assert all(torch.equal(again.factors[n].right, edit.factors[n].right) for n in model.streams)
     ce.diagnose(model, ce.Edit.load(tmp_path / "e.safetensors"))
-    assert not set(plain_captions()) & set(encoded)
+    assert not ({*plain_captions(), *COMMON} - {"dog"}) & set(encoded)
 
 
 def test_a_diagnosis_encodes_each_prompt_once(model, folder, encoded):
@@ -102,12 +104,15 @@ def test_a_damaged_file_is_read_anew(model, folder, encoded, damage):
     assert not encoded
 
 
-def test_another_encoder_or_precision_has_its_own(model, folder):
+def test_another_encoder_has_its_own_and_another_precision_shares_it_unless_it_reads(model, folder):
     default_corpus(model)
     default_corpus(tiny.tiny_model("sdxl", seed=1))
     assert len(list(folder.iterdir())) == 2
-    pipeline = tiny.tiny_pipeline("sdxl").to(torch.float64)
-    default_corpus(ce.open_model(pipeline))
+    double = ce.open_model(tiny.tiny_pipeline("sdxl").to(torch.float64))
+    default_corpus(double)
+    assert len(list(folder.iterdir())) == 2, "encoders are read in float32 wherever they run"
+    with where_it_is():
+        default_corpus(double)
     assert len(list(folder.iterdir())) == 3
 
 
