@@ -28,10 +28,11 @@ from erase_quality import guarded as guarded_recipe
 from torch import Tensor
 
 import concept_edit as ce
+from concept_edit.answer.solving import placed
 from concept_edit.demo import load_judge
 from concept_edit.evaluation import wilson
 from concept_edit.memory.bounds import Surroundings
-from concept_edit.memory.guard import Bounds, complement, solve_guarded
+from concept_edit.memory.guard import Bounds, complement, solve_guarded, with_common
 from concept_edit.memory.solve import Problem
 from concept_edit.models.gated import gated
 from concept_edit.models.opened import OpenedModel
@@ -144,10 +145,10 @@ def affine_doors(model: OpenedModel, recipe: ce.Recipe) -> dict[str, Biased]:
     """Stream -> the centred answer to a guarded recipe."""
     found = ce.collect(model, recipe)
     doors = {}
-    for name, stream in found.streams.items():
-        assert stream.around is not None
-        answer = solve_guarded(*centred(stream.problem(recipe), stream.around), Bounds.of(recipe))
-        doors[name] = Biased(answer.factors.dense(), stream.around.mean.double())
+    for name in found.streams:
+        problem, around = with_common(*placed(found, name))
+        answer = solve_guarded(*centred(problem, around), Bounds.of(recipe))
+        doors[name] = Biased(answer.factors.dense(), around.mean.double())
     return doors
 
 

@@ -133,6 +133,8 @@ METHODS: dict[str, Callable[[Cell], Recipe]] = {
 ABLATIONS: dict[str, Callable[[Cell], Recipe]] = {
     "guarded, weights not moved": _without(rounds=0),
     "guarded, nothing named kept": _without(preserve=()),
+    "guarded, no common names": _without(keep_common=False),
+    "guarded, nothing named kept, no common names": _without(preserve=(), keep_common=False),
     "guarded, corpus free": _without(corpus_within=100.0),
     "guarded, guide 'a drawing'": own_guide,
     "guarded, last token only": _without(tokens="last"),
@@ -142,7 +144,7 @@ ABLATIONS: dict[str, Callable[[Cell], Recipe]] = {
     "UCE, rest kept, subject tokens": lambda cell: uce_kept(cell).model_copy(update={"tokens": "subject"}),
 }
 NULL_FREE = "guarded, empty prompt free"
-CORE = (*tuple(ABLATIONS)[:3], "guarded, last token only", NULL_FREE)
+CORE = (*tuple(ABLATIONS)[:5], "guarded, last token only", NULL_FREE)
 ABLATED = {12: tuple(ABLATIONS), 5: CORE, 24: CORE}
 """Sizes at which parts are taken out, and which."""
 ALL = METHODS | ABLATIONS

@@ -22,6 +22,7 @@ from erase_quality import METHODS, STEPS, Cell, erased
 from torch import Tensor
 
 import concept_edit as ce
+from concept_edit.answer.solving import placed
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import CONCEPTS
 from concept_edit.edit import Edit
@@ -113,10 +114,8 @@ def _descended(rows: Tensor, start: Tensor, gate: Gate, gram: Tensor, reach: Ten
 def hardened(edit: Edit, gram: Tensor, rounds: int) -> Edit:
     """A guarded edit after so many adversarial rounds."""
     assert edit.statistics is not None
-    stream, recipe = edit.statistics.streams["text"], edit.recipe
-    assert stream.around is not None
-    asked = first = stream.problem(recipe)
-    bounds = Bounds.of(recipe)
+    first, around = placed(edit.statistics, "text")
+    asked, bounds = first, Bounds.of(edit.recipe)
     for _ in range(rounds):
         revived = _past_the_matrix(first.sources, edit, gram, HARDENING)
         asked = replace(
@@ -125,7 +124,7 @@ def hardened(edit: Edit, gram: Tensor, rounds: int) -> Edit:
             goals=torch.cat([asked.goals, first.goals]),
             weights=torch.cat([asked.weights, first.weights]),
         )
-        found = solve_guarded(asked, stream.around, bounds)
+        found = solve_guarded(asked, around, bounds)
         edit = replace(edit, factors={"text": found.factors.float()}, counts={"text": None})
     return edit
 

@@ -38,7 +38,7 @@ def answer(statistics: Statistics) -> Answer:
 
 def _guarded(statistics: Statistics) -> Answer:
     bounds = Bounds.of(statistics.recipe)
-    found = {name: solve_guarded(*_placed(statistics, name), bounds) for name in statistics.streams}
+    found = {name: solve_guarded(*placed(statistics, name), bounds) for name in statistics.streams}
     told = {name: foretold(guarded) for name, guarded in found.items()}
     refuse_noise(told)
     counts = _counts(statistics) | {name: None for name, guarded in found.items() if guarded.groups}
@@ -52,14 +52,14 @@ def _gates(statistics: Statistics) -> Answer:
 
 def _gate(statistics: Statistics, name: str) -> Gate:
     """A stream's gate."""
-    recipe, stream, (problem, around) = statistics.recipe, statistics.streams[name], _placed(statistics, name)
+    recipe, stream, (problem, around) = statistics.recipe, statistics.streams[name], placed(statistics, name)
     return solve_gate(
         problem, around, recipe.false_alarm, caption_alarm=recipe.caption_alarm,
         bounds=Bounds.of(recipe), prompts=stream.kept.owner, concepts=stream.pairs.owner, whole=stream.pairs.whole,
     )  # fmt: skip
 
 
-def _placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
+def placed(statistics: Statistics, name: str) -> tuple[Problem, Surroundings]:
     """A stream's least squares and what surrounds it."""
     stream = statistics.streams[name]
     if stream.around is None:
