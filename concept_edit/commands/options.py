@@ -61,6 +61,10 @@ Method = Annotated[
 CorpusFile = Annotated[
     Path | None, typer.Option("--corpus", help="For guarded and gated: a file of `corpus`. Plain captions if none.")
 ]
+Common = Annotated[
+    bool | None,
+    typer.Option("--common/--no-common", help="Hold some 900 common names too. [guarded and gated, CLIP's encoders]"),
+]
 Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
 ModelName = Annotated[
     str, typer.Option("--model", "--model_id", help="demo, a hub id, a diffusers folder or a .safetensors checkpoint.")

@@ -12,6 +12,7 @@ import typer
 import concept_edit as ce
 from concept_edit.commands.options import (
     AsJson,
+    Common,
     Concepts,
     ConceptsFile,
     ConceptsFlag,
@@ -69,6 +70,7 @@ def erase(
     tokens: Tokens = None,
     method: Method = None,
     corpus: CorpusFile = None,
+    common: Common = None,
     wordings: Wordings = "",
     expand_prompts: Expand = "false",
     concept_type: Kind = None,
@@ -97,6 +99,7 @@ def erase(
         ridge=ridge,
         erase_scale=erase_scale,
         preserve_scale=preserve_scale,
+        keep_common=common,
         layers=split(layers),
         **_how(method, tokens, published=bool(edit_concepts or concept_type or save_dir or exp_name) or as_uce),
     )
@@ -114,6 +117,7 @@ def moderate(
     tokens: Tokens = None,
     method: Method = None,
     corpus: CorpusFile = None,
+    common: Common = None,
     wordings: Wordings = "",
     layers: Layers = "",
     model: ModelName = "demo",
@@ -131,7 +135,8 @@ def moderate(
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(_moderated(edit) for edit in listed)
     kept = _kept(preserve, preserve_file)
-    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(layers), **_how(method, tokens))
+    how = {"ridge": ridge, "keep_common": common, "layers": split(layers), **_how(method, tokens)}
+    recipe = Recipe(edits=edits, preserve=kept, **how)
     target = out or Path("edit.safetensors")
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
