@@ -70,6 +70,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--decay", type=float, default=0.5, help="of the search for values")
     parser.add_argument("--enough", type=float, default=0.05, help="loss at which the search ends")
     parser.add_argument("--margin", type=float, default=0.0, help="lead before the old answer, in nats")
+    parser.add_argument("--primed", nargs="*", default=[], help="contexts that name the old answer, as '{old}. {}'")
     parser.add_argument("--names", action="store_true", help="keys of unmeasured subjects, beside the corpus")
     parser.add_argument("--bound", type=float, default=5e-4, help="of FT+L")
     parser.add_argument("--rate", type=float, default=5e-4, help="of fine-tuning")
@@ -166,7 +167,7 @@ class Bench:
         self.args, self.lm = args, ce.open_language_model(args.model, device="cpu")
         self.search = Search(
             steps=args.steps, contexts=args.contexts, half=args.half, decay=args.decay, enough=args.enough,
-            margin=args.margin,
+            margin=args.margin, primed=tuple(args.primed),
         )  # fmt: skip
         self.layers = [int(n) for n in args.layers.split(",")]
         self.facts = self._facts()

@@ -10,8 +10,9 @@ stays, handed out like this 4 to 14 %.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,9 @@ from concept_edit.language.subjects import subject_states
 from concept_edit.language.tokens import Tokens
 from concept_edit.language.values import Search
 from concept_edit.memory.hard import Memory, Mode, shares
+
+if TYPE_CHECKING:
+    from concept_edit.language.edit import FactEdit
 
 MEANING = Search(steps=80, rate=0.1, enough=0.02)
 """Of these settings the others are not used: nothing is clamped, since the distance itself says when it is enough."""
@@ -87,15 +91,25 @@ def _handing_out(encoder: TextEncoder, layer: int, share: Tensor, deltas: Tensor
         handle.remove()
 
 
-def distances(encoder: TextEncoder, pairs: Sequence[tuple[str, str]], goals: Sequence[tuple[str, str]]) -> Tensor:
-    """Root mean square distance of the rows of each (text, subject) to those of its goal, from the subject's end on."""
+def distances(
+    encoder: TextEncoder,
+    pairs: Sequence[tuple[str, str]],
+    goals: Sequence[tuple[str, str]],
+    edit: FactEdit | None = None,
+) -> Tensor:
+    """Root mean square distance of the rows of each (text, subject) to those of its goal, from the subject's end on.
+
+    `edit`: what the texts are read with; the goals are the unedited encoder's.
+    """
     found = []
     with torch.no_grad():
-        for (text, subject), (other, its) in zip(pairs, goals, strict=True):
-            a, b = encoder.encode([text]), encoder.encode([other])
-            mine, theirs = encoder.logits(a)[0], encoder.logits(b)[0]
-            rows = _aligned(encoder, a, 0, _end(a, 0, text, subject), b, 0, _end(b, 0, other, its))
-            found.append((mine[[r for r, _ in rows]] - theirs[[r for _, r in rows]]).square().mean().sqrt())
+        theirs = [(b := encoder.encode([text]), encoder.logits(b)[0]) for text, _ in goals]
+        with nullcontext() if edit is None else edit.applied(encoder):
+            for (text, subject), (other, its), (b, goal) in zip(pairs, goals, theirs, strict=True):
+                a = encoder.encode([text])
+                mine = encoder.logits(a)[0]
+                rows = _aligned(encoder, a, 0, _end(a, 0, text, subject), b, 0, _end(b, 0, other, its))
+                found.append((mine[[r for r, _ in rows]] - goal[[r for _, r in rows]]).square().mean().sqrt())
     return torch.stack(found)
 
 

@@ -6,7 +6,9 @@ with ‖δ‖ held below clamp ‖init‖, init the unedited state. Each fact ha
 
 With `margin` above 0 a fourth term, not the paper's: mean max(0, margin − log p(new) + log p(old)) over contexts, at
 the first token where the two answers differ. That the new answer is likely in the prompt does not yet say that another
-wording prefers it to the old one; a lead there does more often.
+wording prefers it to the old one; a lead there does more often. With `primed` the old answer is named before the
+prompt, in some more contexts: other wordings, and the subject's own words, bring the old answer to mind as well, and a
+value that holds against its name holds against them. Keys are read without these contexts.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class Search:
     """A fact whose loss (without the other two terms) is below it is done."""
     margin: float = 0.0
     """Lead of the new answer before the old one that is asked for, in nats; 0: none, as published."""
+    primed: tuple[str, ...] = ()
+    """Further contexts that name the old answer as {old}, such as "{old}. {}"; none, as published."""
     clamp: float = 4.0
     """Largest ‖δ‖ as a multiple of the unedited state's norm."""
     contexts: int = 6
@@ -148,7 +152,7 @@ def _find(
     search: Search,
     lookup: Lookup | None,
 ) -> Values:
-    rows = _lay_out(lm, facts, contexts)
+    rows = _lay_out(lm, facts, [*contexts, *search.primed])
     start = states(lm, rows.tokens, [site])[site]
     if not bool(start[rows.tokens.mask].isfinite().all()):
         raise ValueError(f"the states of {lm.name} in {site.module} hold NaN or infinite numbers; check its weights")
@@ -180,13 +184,13 @@ def _find(
 
 def _unedited(start: Tensor, rows: _Rows, contexts: int, *, bare: bool) -> tuple[Tensor, Tensor]:
     """The state at the subject's last token and its norm: in the bare prompt, as ROME has it, or their means over the
-    contexts that `standing` names. Each fact has a row for each context, the bare one first, and one more.
+    contexts that `standing` names. Each fact has a row for each context, the bare one first, and then some more.
 
     A block's output, where MEMIT's values are, holds what attention gathers in a text's first token, and a value of its
     size reaches every text. What one MLP adds, ROME's place, is there of the same size as elsewhere (0.6 to 1.3 times,
     35 facts in layer 3 of SmolLM2).
     """
-    own = start[torch.arange(len(rows.fact)), rows.subject].float().unflatten(0, (-1, contexts + 1))
+    own = start[torch.arange(len(rows.fact)), rows.subject].float().unflatten(0, (int(rows.fact[-1]) + 1, -1))
     told = own[:, :1] if bare else own[:, standing(range(contexts))]
     return told.mean(dim=1), told.norm(dim=2).mean(dim=1, keepdim=True)
 
@@ -254,7 +258,7 @@ def _lay_out(lm: LanguageModel, facts: Sequence[Fact], contexts: Sequence[str]) 
     texts, owner, subject, prompts = list[str](), list[int](), list[int](), list[int]()
     others = list[str]()
     for n, fact in enumerate(facts):
-        for context in contexts:
+        for context in (_named(each, fact) for each in contexts):
             prompt = in_context(context, fact)
             texts.append(joined(prompt, fact.new))
             others.append(joined(prompt, fact.old or fact.new))
@@ -277,6 +281,11 @@ def _lay_out(lm: LanguageModel, facts: Sequence[Fact], contexts: Sequence[str]) 
         torch.tensor(own, device=lm.device) for own in (owner, subject, places, targets, rivals)
     )
     return _Rows(tokens, owners, subjects, at, wanted, old_ones)
+
+
+def _named(context: str, fact: Fact) -> str:
+    """With the fact's old answer where the context has {old}; of a fact that has none the bare prompt."""
+    return context.replace("{old}", fact.old) if fact.old or "{old}" not in context else "{}"
 
 
 def _rivals(new: Tokens, old: Tokens, row: int, columns: Sequence[int]) -> list[int]:

@@ -138,6 +138,26 @@ def test_a_margin_makes_the_new_answer_lead_the_old_one(lm):
     assert not find_values(lm, site, without, contexts, replace(search, margin=6.0)).deltas.any()
 
 
+def test_a_value_is_also_looked_for_where_the_old_answer_was_named(lm):
+    """The state it starts from is that of the plain contexts; a fact without an old answer has nothing to name."""
+    contexts, site = find_contexts(lm, 1), lm.site("mlp", 1)
+    search, primed = Search(steps=40, clamp=20, kl=0, decay=0, around=()), ("{old} and {old}. {}",)
+    for where in (site, lm.site("hidden", 1)):
+        plain = find_values(lm, where, FACTS, contexts, replace(search, steps=0))
+        named = find_values(lm, where, FACTS, contexts, replace(search, steps=0, primed=primed))
+        torch.testing.assert_close(named.start, plain.start)
+    plain, named = (find_values(lm, site, FACTS, contexts, replace(search, primed=own)) for own in ((), primed))
+    for n, fact in enumerate(FACTS):
+        said = tuple(text.replace("{old}", fact.old) for text in primed)
+        before, after = (lead(lm, site, fact, said, found.deltas[n]) for found in (plain, named))
+        assert after > before, fact.told
+    without = [replace(fact, old="") for fact in FACTS]
+    bare = find_values(lm, site, without, contexts, replace(search, primed=("{}",)))
+    torch.testing.assert_close(
+        find_values(lm, site, without, contexts, replace(search, primed=primed)).deltas, bare.deltas
+    )
+
+
 def lead(lm, site, fact, contexts, delta):
     """Nats by which the new answer's first differing token leads, with the value added at the subject; mean."""
     found = []

@@ -57,6 +57,8 @@ def test_a_subject_means_another_in_wordings_that_were_never_seen(encoder, keys,
     for fact in FACTS:
         assert gone(encoder, edit, fact, "a {}") < 0.9
         assert gone(encoder, edit, fact, "an old {} in a box") < 1
+        pair, goal = [(f"a {fact.subject}", fact.subject)], [(f"a {fact.new}", fact.new)]
+        assert distances(encoder, pair, goal, edit) < distances(encoder, pair, goal), "the goal is read unedited"
 
 
 @pytest.mark.parametrize("mode", ["hard", "soft"])
