@@ -14,7 +14,7 @@ SERVED = "gate"
 
 
 OURS = (
-    *("guarded", "guarded, as it comes, the model's own captions"),
+    *("guarded", "guarded, as it comes", "guarded, as it comes, the model's own captions"),
     *("gated", "gated, as it comes", "gated, as it comes, the model's own captions"),
 )
 """Methods that the table of differences has columns for."""
