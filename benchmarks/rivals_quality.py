@@ -174,7 +174,7 @@ def by_speed(
 
 
 def with_common(model: Model, asked: Asked, applied: Applied) -> AbstractContextManager[Any]:
-    """A rival that is given the common names which our methods hold by themselves, as kept prompts."""
+    """A rival that is given the common names which `guarded` holds by itself, as kept prompts."""
     clear = beside(COMMON, _recipe(asked))
     names = (name for name, held in zip(COMMON, clear.tolist(), strict=True) if held)
     return applied(model, asked._replace(kept=(*asked.kept, *names)))
@@ -386,7 +386,8 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
         if best[method][0] != first:
             yield f"{method}, as it comes", first, applied
         yield f"{method}, as it comes, the model's own captions", first, partial(applied, own=True)
-        yield f"{method}, as it comes, no common names", first, partial(applied, keep_common=False)
+        if method == "guarded":
+            yield f"{method}, as it comes, no common names", first, partial(applied, keep_common=False)
 
 
 def measure(work: Work, kind: str) -> list[tuple[str, str, Figures | str]]:

@@ -98,9 +98,9 @@ class Recipe(BaseModel):
     corpus_within: float = Field(default=0.35, gt=0)
     """Guarded: how far caption tokens may move, root mean square, of their distance from the mean."""
     keep_common: bool | None = None
-    """Guarded and gated: whether some nine hundred common names (`prompts/names.py`) are held beside what is preserved,
-    but for those that share a word with what goes. None: where all text encoders are CLIP's, which read them in a
-    moment, and nothing is balanced or steered, which should carry over to them."""
+    """Guarded: whether some nine hundred common names (`prompts/names.py`) are held beside what is preserved, but for
+    those that share a word with what goes. None: where all text encoders are CLIP's, which read them in a moment, and
+    nothing is balanced or steered, which should carry over to them."""
     rounds: int = Field(default=4, ge=0, le=50)
     """Guarded: solves after the first."""
     false_alarm: float = Field(default=0.05, gt=0, lt=1)
@@ -164,7 +164,7 @@ class Recipe(BaseModel):
 
     def keeps_common(self, quickly: bool) -> bool:
         """Whether common names are held beside what is preserved, by a model that reads them `quickly` or not."""
-        if self.method == "uce" or self.keep_common is False:
+        if self.method != "guarded" or self.keep_common is False:
             return False
         return bool(self.keep_common) or (quickly and not any(edit.stays for edit in self.edits))
 

@@ -63,7 +63,7 @@ CorpusFile = Annotated[
 ]
 Common = Annotated[
     bool | None,
-    typer.Option("--common/--no-common", help="Hold some 900 common names too. [guarded and gated, CLIP's encoders]"),
+    typer.Option("--common/--no-common", help="Guarded: hold some 900 common names too. [where encoders are CLIP's]"),
 ]
 Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
 ModelName = Annotated[

@@ -36,7 +36,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from concept_edit.memory.guard import Bounds, Guarded, Surroundings, solve_guarded, with_common
+from concept_edit.memory.guard import Bounds, Guarded, Surroundings, solve_guarded
 from concept_edit.memory.solve import Factors, Problem, empty_factors
 
 WIDTH = 0.02
@@ -159,19 +159,13 @@ def solve_gate(
     told by its map: past all but the share `false_alarm` of kept prompts, looked at by maps that were made without
     them, and all but the share `caption_alarm` of ordinary rows. The two thresholds then have half of `false_alarm`
     each. `prompts` says which kept prompt each kept row is of, `concepts` which concept each pair is of; None: each its
-    own. Rows of common names count among the kept ones. `whole` says which pairs have read the whole concept and so may
-    open the gate; None: all.
+    own. `whole` says which pairs have read the whole concept and so may open the gate; None: all.
 
     Raises:
         ValueError: pairs held as sums.
     """
     if problem.moment is not None or problem.cross is not None:
         raise ValueError("a gate holds its rows one by one, and these are too many; give fewer wordings")
-    own = torch.arange(len(problem.kept)) if prompts is None else prompts
-    if around.common_of is not None:
-        own = torch.cat([own, around.common_of + (int(own.max()) + 1 if len(own) else 0)])
-    eager = around.common is not None
-    problem, around = with_common(problem, around)
     opens = torch.ones(len(problem.sources), dtype=torch.bool) if whole is None else whole
     of = torch.arange(len(problem.sources)) if concepts is None else concepts
     mean, pressed = around.mean.float(), _directions(problem.sources[opens], around, of[opens])
@@ -180,7 +174,8 @@ def solve_gate(
     thresholds = _thresholds(problem, around, placed, pressed, alarm, caption_alarm)
     map_, reach = _none(problem.width)
     if bounds is not None and len(placed):
-        map_, reach = _second(problem, around, bounds, own, alarm, caption_alarm, eager)
+        own = torch.arange(len(problem.kept)) if prompts is None else prompts
+        map_, reach = _second(problem, around, bounds, own, alarm, caption_alarm)
     ways = (problem.goals - problem.sources)[opens].float()
     return Gate(_unit(placed), ways, thresholds, mean, *map_, reach, pressed, torch.tensor(_LACK))
 
@@ -259,27 +254,21 @@ def _thresholds(
 
 
 def _second(
-    problem: Problem,
-    around: Surroundings,
-    bounds: Bounds,
-    prompts: Tensor,
-    false_alarm: float,
-    caption_alarm: float,
-    eager: bool,
+    problem: Problem, around: Surroundings, bounds: Bounds, prompts: Tensor, false_alarm: float, caption_alarm: float
 ) -> tuple[Factors, Tensor]:
     """The guarded map, float32, with the length of a way and the second threshold; none where it foretells noise."""
-    found = solve_guarded(problem, around, bounds, merge=False, eager=eager)
+    found = solve_guarded(problem, around, bounds, merge=False)
     if found.noise:
         return _none(problem.width)
     way = (problem.goals - problem.sources).float().norm(dim=1).median()
-    kept = _unnamed(problem, around, bounds, prompts, way, eager)
+    kept = _unnamed(problem, around, bounds, prompts, way)
     ordinary = _shares(found, around.ordinary, way)
     second = max(_quantile(kept, 1 - false_alarm), _quantile(ordinary, 1 - caption_alarm))
     return found.factors.float(), torch.tensor([float(way), second])
 
 
 def _unnamed(
-    problem: Problem, around: Surroundings, bounds: Bounds, prompts: Tensor, way: Tensor, eager: bool
+    problem: Problem, around: Surroundings, bounds: Bounds, prompts: Tensor, way: Tensor
 ) -> Float[Tensor, " prompts"]:
     """How far each kept prompt's row of the greatest move would go, had nobody named the prompt; in shares of a way."""
     named, own = prompts.unique(return_inverse=True)
@@ -289,7 +278,7 @@ def _unnamed(
         if not bool(out.any()):
             continue
         others = replace(problem, kept=problem.kept[~out], kept_weights=problem.kept_weights[~out])
-        found = solve_guarded(others, around, bounds, merge=False, eager=eager)
+        found = solve_guarded(others, around, bounds, merge=False)
         moved.scatter_reduce_(0, own[out], _shares(found, problem.kept[out], way), "amax")
     return moved
 

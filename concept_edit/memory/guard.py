@@ -58,13 +58,11 @@ _LLOYD = 20
 """Passes of k-means over the rows."""
 
 
-def solve_guarded(
-    problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True, eager: bool = False
-) -> Guarded:
+def solve_guarded(problem: Problem, around: Surroundings, bounds: Bounds, *, merge: bool = True) -> Guarded:
     """The map that comes nearest to `bounds` after `bounds.rounds` further solves, float64.
 
     Where it foretells noise because there are too many rows, near ones are merged first (unless `merge` is False).
-    `eager`, or where common names are held: less is left than the bound asks where all bounds hold even so.
+    Where common names are held, less is left than the bound asks if all bounds hold even so.
 
     Not additive: the weights depend on all rows together, so `+` and `without` solve anew from the rows.
 
@@ -76,12 +74,12 @@ def solve_guarded(
             "a guarded solve weighs every row, and these are too many to hold one by one; use the token rule 'last', "
             "fewer wordings, or method 'uce'"
         )
-    named, eager = len(problem.kept), eager or around.common is not None
+    named, held = len(problem.kept), around.common is not None
     problem, around = with_common(problem, around)
     form = Rounds if around.floor is None else RowRounds
     rounds = form(problem, around)
     found, groups = rounds.run(bounds), int(_HELD * rounds.free)
-    if eager and _within(found, bounds):
+    if held and _within(found, bounds):
         further = form(problem, around).run(bounds._replace(left=_EAGER * bounds.left))
         found = further if _within(further, bounds) else found
     if merge and found.noise and len(problem.sources) > groups:

@@ -1,4 +1,4 @@
-"""Common names as a model's text encoder sees them: what guarded and gated solves hold beside what a recipe names.
+"""Common names as a model's text encoder sees them: what a guarded solve holds beside what its recipe names.
 
 A concept that nobody thought of keeping is most often a common one. Each name is encoded once, as it stands; its last
 token and what the template says after it (EOS in CLIP) speak for it. Names that share a word with what goes are left

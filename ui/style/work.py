@@ -18,7 +18,10 @@ def recipe_of(model: Model, words: Sequence[str], instead: str, keep: Sequence[s
     """Erase each word towards `instead`. '' is what a prompt without a style shows in the embedded model, and a neutral
     word in others. Without `keep` the neighbours are kept: all the embedded model knows, everyday things elsewhere."""
     edits = tuple(_erase(model, word, instead) for word in words)
-    return Recipe(edits=edits, preserve=tuple(keep) or neighbours(model.name, words), method="guarded")
+    # All that the embedded model knows is named then: common names would hold wordings of the style and nothing more.
+    whole = model.name.startswith("demo") and not keep
+    kept = tuple(keep) or neighbours(model.name, words)
+    return Recipe(edits=edits, preserve=kept, method="guarded", keep_common=False if whole else None)
 
 
 def _erase(model: Model, word: str, instead: str) -> Erase:
