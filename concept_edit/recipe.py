@@ -100,7 +100,8 @@ class Recipe(BaseModel):
     keep_common: bool | None = None
     """Guarded: whether some nine hundred common names (`prompts/names.py`) are held beside what is preserved, but for
     those that share a word with what goes. None: where all text encoders are CLIP's, which read them in a moment, and
-    nothing is balanced or steered, which should carry over to them."""
+    something is erased, nothing balanced or steered: those, and moderation by itself, should carry over to what is like
+    it, as "weapon" to "rifle"."""
     rounds: int = Field(default=4, ge=0, le=50)
     """Guarded: solves after the first."""
     false_alarm: float = Field(default=0.05, gt=0, lt=1)
@@ -166,7 +167,8 @@ class Recipe(BaseModel):
         """Whether common names are held beside what is preserved, by a model that reads them `quickly` or not."""
         if self.method != "guarded" or self.keep_common is False:
             return False
-        return bool(self.keep_common) or (quickly and not any(edit.stays for edit in self.edits))
+        erased, carried = (any(isinstance(edit, kinds) for edit in self.edits) for kinds in (Erase, (Debias, Steer)))
+        return bool(self.keep_common) or (quickly and erased and not carried)
 
     @property
     def kept_scale(self) -> float:

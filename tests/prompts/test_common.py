@@ -67,6 +67,8 @@ def test_who_holds_them():
     assert not CAT.model_copy(update={"keep_common": False}).keeps_common(True)
     for edit in (ce.Steer("person", towards="old person"), ce.Debias("doctor", across={"woman": 0.5, "man": 0.5})):
         assert not ce.Recipe(edits=[edit], method="guarded").keeps_common(True), "it should carry over to other people"
+    weapons = ce.Recipe(edits=[ce.Moderate("weapon")], method="guarded")
+    assert not weapons.keeps_common(True), "it should take a rifle along"
     for method in ("uce", "gated"):
         assert not ce.Recipe(edits=[ce.Erase("cat")], method=method, keep_common=True).keeps_common(True)
 
