@@ -46,7 +46,8 @@ def timed(what: str) -> Iterator[None]:
 def recipe() -> ce.Recipe:
     """Both edits in one recipe; every other style and concept is kept."""
     edits = (style_edit(STYLE), object_edit(OBJECT))
-    return ce.Recipe(edits=edits, preserve=(*kept(STYLE, OBJECT), *scenes(STYLE, OBJECT)), method="guarded")
+    stays = (*kept(STYLE, OBJECT), *scenes(STYLE, OBJECT))
+    return ce.Recipe(edits=edits, preserve=stays, method="guarded", keep_common=False)  # all that is known is named
 
 
 def grid(before: list[Image.Image], after: list[Image.Image], prompts: list[str]) -> Image.Image:

@@ -1,7 +1,8 @@
 """Recipes that suit the embedded model: method `guarded`, the concept's wordings, and the rest kept.
 
 A style is erased in the phrases that name it; the others are kept in the same ones and in pictures of every concept:
-in a causal encoder what is drawn and in whose style share the rows after the words.
+in a causal encoder what is drawn and in whose style share the rows after the words. All that the model knows is named
+so, and common names are not held besides: they would hold wordings of what goes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def style_edit(style: str, guide: str = HOUSE_STYLE) -> Erase:
 
 def erase_style(style: str) -> Recipe:
     """Erase one style towards the house style, which is what a prompt without a style shows."""
-    return Recipe(edits=(style_edit(style),), preserve=(*kept(style), *scenes(style)), method="guarded")
+    stays = (*kept(style), *scenes(style))
+    return Recipe(edits=(style_edit(style),), preserve=stays, method="guarded", keep_common=False)
 
 
 def object_edit(concept: str) -> Erase:
@@ -44,4 +46,4 @@ def object_edit(concept: str) -> Erase:
 
 def erase_object(concept: str) -> Recipe:
     """Erase one concept, in the wordings that name it."""
-    return Recipe(edits=(object_edit(concept),), preserve=kept(concept), method="guarded")
+    return Recipe(edits=(object_edit(concept),), preserve=kept(concept), method="guarded", keep_common=False)
