@@ -173,11 +173,14 @@ def by_speed(
     return changed(model.weights(), {name: lambda w: solver(w).float() for name in names}, 1.0)
 
 
+def names_beside(recipe: Recipe) -> tuple[str, ...]:
+    """The common names that a guarded solve of the recipe holds."""
+    return tuple(name for name, held in zip(COMMON, beside(COMMON, recipe).tolist(), strict=True) if held)
+
+
 def with_common(model: Model, asked: Asked, applied: Applied) -> AbstractContextManager[Any]:
     """A rival that is given the common names which `guarded` holds by itself, as kept prompts."""
-    clear = beside(COMMON, _recipe(asked))
-    names = (name for name, held in zip(COMMON, clear.tolist(), strict=True) if held)
-    return applied(model, asked._replace(kept=(*asked.kept, *names)))
+    return applied(model, asked._replace(kept=(*asked.kept, *names_beside(_recipe(asked)))))
 
 
 ALIGNED = (("aligned", "v", 1e-3), ("aligned", "kv", 1e-4), ("aligned", "kv", 1e-3), ("aligned", "kv", 1e-2))

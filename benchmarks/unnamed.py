@@ -15,13 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from erase_quality import WORDINGS
-from rivals_quality import UNSEEN, Asked, concepts
+from rivals_quality import UNSEEN, Asked, concepts, names_beside
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import caption
 from concept_edit.evaluation.intervals import wilson
-from concept_edit.prompts.common import beside
 from concept_edit.prompts.names import COMMON
 from concept_edit.recipe import Erase, Recipe
 
@@ -54,9 +53,7 @@ def ours(*, wordings: tuple[str, ...] = WORDINGS, named: bool = True, **settings
 def others_names(asked: Asked) -> Recipe:
     """Common names but for those of concepts that are looked at, given by hand."""
     seen = Recipe(edits=tuple(Erase(name) for name in (*asked.gone, *asked.unnamed)), preserve=asked.kept)
-    names = (name for name, held in zip(COMMON, beside(COMMON, seen).tolist(), strict=True) if held)
-    plain = ours(keep_common=False)(asked)
-    return plain.model_copy(update={"preserve": (*asked.kept, *names)})
+    return ours(keep_common=False)(asked._replace(kept=(*asked.kept, *names_beside(seen))))
 
 
 def every_name(asked: Asked) -> Recipe:
@@ -67,8 +64,7 @@ def uce(asked: Asked) -> Recipe:
     """UCE 2023 as in rivals.md, with the names as kept prompts."""
     edits = tuple(Erase(name, guide="a drawing", wordings=WORDINGS) for name in asked.gone)
     plain = Recipe(edits=edits, preserve=asked.kept, method="uce", tokens="aligned", preserve_scale=1.0)
-    names = (name for name, held in zip(COMMON, beside(COMMON, plain).tolist(), strict=True) if held)
-    return plain.model_copy(update={"preserve": (*asked.kept, *names)})
+    return plain.model_copy(update={"preserve": (*asked.kept, *names_beside(plain))})
 
 
 CELLS: dict[str, Callable[[Asked], Recipe]] = {
@@ -142,9 +138,8 @@ def plot(out: Path) -> None:
     for number, name in enumerate(CELLS):
         (left, gone), (kept, all_) = (counted(out, number, GROUPS[g]) for g in ("left, unseen ↓", "unnamed kept ↑"))
         x, y, gate = 100 * left / gone, 100 * kept / all_, name.startswith("gated")
-        axes.plot(
-            x, y, "s" if gate else "^" if name.startswith("UCE") else "o", color="tab:green" if gate else "tab:blue"
-        )
+        mark, colour = ("s", "tab:green") if gate else ("^" if name.startswith("UCE") else "o", "tab:blue")
+        axes.plot(x, y, mark, color=colour)
         axes.annotate(name, (x, y), xytext=(6, BELOW.get(name, 4)), textcoords="offset points", fontsize=8)
     axes.axhline(85, color="grey", linewidth=0.8, linestyle=":")
     axes.axvline(5, color="grey", linewidth=0.8, linestyle=":")

@@ -167,8 +167,8 @@ class Recipe(BaseModel):
         """Whether common names are held beside what is preserved, by a model that reads them `quickly` or not."""
         if self.method != "guarded" or self.keep_common is False:
             return False
-        erased, carried = (any(isinstance(edit, kinds) for edit in self.edits) for kinds in (Erase, (Debias, Steer)))
-        return bool(self.keep_common) or (quickly and erased and not carried)
+        erased = any(isinstance(edit, Erase) for edit in self.edits) and not any(edit.stays for edit in self.edits)
+        return bool(self.keep_common) or (quickly and erased)
 
     @property
     def kept_scale(self) -> float:

@@ -135,8 +135,8 @@ def moderate(
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(_moderated(edit) for edit in listed)
     kept = _kept(preserve, preserve_file)
-    how = {"ridge": ridge, "keep_common": common, "layers": split(layers), **_how(method, tokens)}
-    recipe = Recipe(edits=edits, preserve=kept, **how)
+    how = _how(method, tokens)
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, keep_common=common, layers=split(layers), **how)
     target = out or Path("edit.safetensors")
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 

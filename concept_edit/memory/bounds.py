@@ -65,6 +65,10 @@ class Surroundings:
         stay = names[self.common_of]
         return replace(self, common=self.common[stay], common_of=self.common_of[stay])
 
+    def without_common(self) -> Surroundings:
+        """The same with no common names."""
+        return replace(self, common=None, common_of=None)
+
     @property
     def spread(self) -> float:
         """E ‖k − μ‖²."""

@@ -103,7 +103,7 @@ def with_common(problem: Problem, around: Surroundings) -> tuple[Problem, Surrou
     weights = (1 / around.common_of.bincount().double())[around.common_of]
     kept = torch.cat([problem.kept, around.common])
     weights = torch.cat([problem.kept_weights, weights])
-    return replace(problem, kept=kept, kept_weights=weights), replace(around, common=None, common_of=None)
+    return replace(problem, kept=kept, kept_weights=weights), around.without_common()
 
 
 def merged(problem: Problem, groups: int) -> Problem:

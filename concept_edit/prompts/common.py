@@ -17,11 +17,9 @@ from torch import Tensor
 
 from concept_edit.identity import digest
 from concept_edit.models.contract import Model
-from concept_edit.prompts.corpus import Corpus, sampled_rows
-from concept_edit.prompts.kept import keep, recall
+from concept_edit.prompts.corpus import Corpus, read_once, sampled_rows
 from concept_edit.prompts.names import COMMON
 from concept_edit.prompts.tokens import PromptRows, prompt_rows
-from concept_edit.reading.kinds import CORPUS
 from concept_edit.recipe import Recipe, normal
 
 _BATCH = 64
@@ -38,7 +36,7 @@ class Named(NamedTuple):
 
 def common_rows(model: Model) -> tuple[tuple[str, ...], dict[str, Named]]:
     """The common names, and per stream their rows; from the user's cache folder where they were read before."""
-    held = _held(model)
+    held = read_once(model, {"names": digest(list(COMMON))}, lambda: _read(model))
     return held.sampled, {name: Named(found.sample.float(), found.caption) for name, found in held.streams.items()}
 
 
@@ -50,18 +48,8 @@ def beside(names: Sequence[str], recipe: Recipe) -> Bool[Tensor, " names"]:
     return torch.tensor(clear, dtype=torch.bool)
 
 
-def _held(model: Model) -> Corpus:
-    """A corpus whose captions are the names."""
-    about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, "names": digest(list(COMMON))}
-    held = recall(about, CORPUS)
-    if held is not None:
-        return Corpus.read(*held)
-    found = _read(model)
-    keep(about, found.tensors(), found.header())
-    return found
-
-
 def _read(model: Model) -> Corpus:
+    """A corpus whose captions are the names."""
     rows: dict[str, list[Tensor]] = {name: [] for name in model.streams}
     for start in range(0, len(COMMON), _BATCH):
         names = COMMON[start : start + _BATCH]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -234,11 +234,17 @@ def read_captions(path: str | os.PathLike[str], *, limit: int | None = None) -> 
 def default_corpus(model: Model) -> Corpus:
     """Plain captions as the model sees them, from the user's cache folder where they were read before."""
     captions = plain_captions()
-    about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, "captions": digest(captions)}
+    return read_once(model, {"captions": digest(captions)}, lambda: collect_corpus(model, captions))
+
+
+def read_once(model: Model, what: Mapping[str, str], read: Callable[[], Corpus]) -> Corpus:
+    """The corpus that `read` would read from the texts that `what` tells, from the user's cache folder where the same
+    text encoder read them before."""
+    about = {"text_encoder": model.fingerprint, "arithmetic": model.arithmetic, **what}
     held = recall(about, FORMAT)
     if held is not None:
         return Corpus.read(*held)
-    found = collect_corpus(model, captions)
+    found = read()
     keep(about, found.tensors(), found.header())
     return found
 

@@ -209,7 +209,7 @@ class Statistics:
         }
         common = self.common if self.common == other.common else ()
         if not common:
-            streams = {name: replace(stream, around=_without_common(stream.around)) for name, stream in streams.items()}
+            streams = {name: replace(s, around=s.around and s.around.without_common()) for name, s in streams.items()}
         return replace(self, recipe=recipe, streams=streams, cut={**self.cut, **other.cut}, common=common)
 
 
@@ -241,10 +241,6 @@ def _same(a: Surroundings | None, b: Surroundings | None) -> Surroundings | None
         return a
     common = set(map(_bytes, a.ordinary)) & set(map(_bytes, b.ordinary))
     return replace(a, ordinary=a.ordinary[[i for i, row in enumerate(a.ordinary) if _bytes(row) in common]])
-
-
-def _without_common(around: Surroundings | None) -> Surroundings | None:
-    return None if around is None else replace(around, common=None, common_of=None)
 
 
 def _bytes(row: Tensor) -> bytes:
