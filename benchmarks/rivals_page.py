@@ -97,17 +97,18 @@ def settings(measured: Measured) -> str:
 PREFACE = """# Our methods beside other closed forms, on pictures
 
 `python benchmarks/rivals_quality.py choose`, `measure`, `table` write this page ([script](rivals_quality.py)); the
-rivals' solvers are [our own](rivals.py), written from their papers and tested against plain least squares. The embedded
-model, 10 steps; its judge, which no edit saw, names what pictures show. Every method gets the same list of kept prompts
-and the same wordings of what goes, and the best of its settings (guide, rows, weights, thresholds, further wordings) by
-H on prompts of their own. `guarded` holds some nine hundred [common names](../concept_edit/prompts/names.py) by itself,
-from lists that others published: *common names too* are rivals that are given those as kept prompts, *no common names*
-is `guarded` without. The list happens to hold 40 of the 48 concepts; *listed, unlisted*: pictures of unnamed concepts
-that are on it and that are not, still named. *As it comes*: our defaults; `guarded` with the wordings, `gated` with
-nothing but the words that go, to which it takes sets of wordings by itself. Their corpus is everyday captions that name
-no concept and no style of the model; *the model's own captions* name them all. H: harmonic mean of 1 - left (exact and
-unseen wordings alike) and kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %,
-bootstrap. A *gate* acts while the model is served and cannot be exported; *weights* can be baked, or be a LoRA."""
+rivals' solvers are [our own](rivals.py), written from their papers and tested against plain least squares. The
+embedded model, 10 steps; its judge, which no edit saw, names what pictures show. Every method gets the same list of
+kept prompts and the same wordings of what goes, and the best of its settings (guide, rows, weights, thresholds,
+further wordings) by H on prompts of their own. `guarded` holds some nine hundred [common
+names](../concept_edit/prompts/names.py) by itself, from lists that others published: *common names too* are rivals
+that are given those as kept prompts, *no common names* is `guarded` without. The list happens to hold 40 of the 48
+concepts; *listed, unlisted*: pictures of unnamed concepts that are on it and that are not, still named. *As it comes*:
+our defaults, with nothing but the words that go, to which they take wordings by themselves; *our wordings too*: rivals
+that are told a style in the same ones. Their corpus is everyday captions that name no concept and no style of the
+model; *the model's own captions* name them all. H: harmonic mean of 1 - left (exact and unseen wordings alike) and
+kept (each group alike). Kept shares are relative to the original model's. Intervals: 95 %, bootstrap. A *gate* acts
+while the model is served and cannot be exported; *weights* can be baked, or be a LoRA."""
 ABOUT = {
     "concept": f"""Of the other 36, 18 are in the kept list and 18 are in nobody's. Settings were chosen on another draw
 of 12, 18 and 18. Unseen wordings: {"; ".join(w.format(thing="X") for w in UNSEEN)}.""",

@@ -69,6 +69,8 @@ class Asked(NamedTuple):
     unnamed: tuple[str, ...]
     kept: tuple[str, ...]
     """The kept prompts."""
+    more: tuple[str, ...] = ()
+    """Wordings of what goes beside those that every method is given."""
 
 
 def concepts(order: int) -> Asked:
@@ -133,7 +135,7 @@ Applied = Callable[[Model, Asked], AbstractContextManager[Any]]
 
 def _recipe(asked: Asked, guide: str = "", more: Sequence[str] = (), typed: bool = False, **settings: Any) -> Recipe:
     """`typed`: nothing but the words themselves, so that a method has the wordings it takes by itself."""
-    wordings = () if typed else (*(WORDINGS if asked.kind == "concept" else PHRASES), *more)
+    wordings = () if typed else (*(WORDINGS if asked.kind == "concept" else PHRASES), *asked.more, *more)
     edits = tuple(Erase(name, guide=guide, wordings=wordings) for name in asked.gone)
     return Recipe(edits=edits, preserve=asked.kept, **settings)
 
@@ -183,6 +185,12 @@ def with_common(model: Model, asked: Asked, applied: Applied) -> AbstractContext
     return applied(model, asked._replace(kept=(*asked.kept, *names_beside(_recipe(asked)))))
 
 
+def with_wordings(model: Model, asked: Asked, applied: Applied) -> AbstractContextManager[Any]:
+    """A rival that is told a style in the wordings that ours takes by itself where nothing but its name is typed."""
+    recipe = _recipe(asked, typed=True)
+    return applied(model, asked._replace(more=recipe.wordings_of(recipe.edits[0], True)))
+
+
 ALIGNED = (("aligned", "v", 1e-3), ("aligned", "kv", 1e-4), ("aligned", "kv", 1e-3), ("aligned", "kv", 1e-2))
 """SPEED's settings with all 75 rows of a wording: the worst of its settings on concepts, so not tried on styles."""
 
@@ -194,6 +202,7 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
     near = "a drawing" if concept else f"in the style of {HOUSE_STYLE}"
     own = near if concept else HOUSE_STYLE
     more = ("object",) if concept else ("art",)
+    further = ("object",) if concept else ("style",)
     found: dict[str, dict[str, Applied]] = {}
     for guide in (spot, near):
         for keep in (None, 1.0):
@@ -233,11 +242,15 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
             found.setdefault("UCE on our rows", {})[f"guide {guide!r}, scale {scale:g}"] = partial(
                 by_recipe, method="uce", tokens="subject", guide=guide, erase_scale=scale
             )
-        for words in ((), more) if concept else (("style",), ()):
-            for left in (0.22, 0.1):
-                name = f"guide {guide!r}, erased to {left:g}{f', set {words[0]!r}' if words else ''}"
-                found.setdefault("guarded", {})[name] = partial(
-                    by_recipe, method="guarded", guide=guide, erased_to=left, more=words
+        given: dict[str, dict[str, Any]] = {
+            "one word typed": {"typed": True},
+            "wordings given": {},
+            f"wordings given, set {further[0]!r}": {"more": further},
+        }
+        for said, words in given.items():
+            for left in (0.22, 0.15):
+                found.setdefault("guarded", {})[f"guide {guide!r}, erased to {left:g}, {said}"] = partial(
+                    by_recipe, method="guarded", guide=guide, erased_to=left, **words
                 )
         for typed in (True, False):
             for alarm in (0.001, 0.01):
@@ -248,7 +261,7 @@ def candidates(kind: str) -> dict[str, dict[str, Applied]]:
                     guide=guide,
                     caption_alarm=alarm,
                     typed=typed,
-                    more=() if typed else more if concept else ("style",),
+                    more=() if typed else further,
                 )
     return found
 
@@ -384,6 +397,8 @@ def cells(work: Work, kind: str) -> Iterator[tuple[str, str, Applied]]:
         yield method, setting, offered[method][setting]
         if method not in ("guarded", "gated"):
             yield f"{method}, common names too", setting, partial(with_common, applied=offered[method][setting])
+            if kind == "style":
+                yield f"{method}, our wordings too", setting, partial(with_wordings, applied=offered[method][setting])
     for method in ("guarded", "gated"):
         first, applied = next(iter(offered[method].items()))
         if best[method][0] != first:

@@ -19,7 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concept_edit.asked.items import Aims, AnyEdit, Debias, Erase, Moderate, Steer
 from concept_edit.asked.lists import pair_up, read_concepts
-from concept_edit.asked.wordings import AUTO, NEUTRAL, UNTOLD, WORDINGS, normal, refuse_repeats
+from concept_edit.asked.wordings import (
+    AUTO,
+    NEUTRAL,
+    NEUTRALLY,
+    UNTOLD,
+    UNTOLD_THING,
+    WORDINGS,
+    is_manner,
+    normal,
+    refuse_repeats,
+    told_in_manner,
+)
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
@@ -29,6 +40,7 @@ from concept_edit.reading.yaml_text import MOST_CHARACTERS
 __all__ = [
     "AUTO",
     "NEUTRAL",
+    "NEUTRALLY",
     "WORDINGS",
     "Aims",
     "CutWarning",
@@ -49,8 +61,13 @@ Method = Literal["uce", "guarded", "gated"]
 Tokens = Literal["last", "aligned", "subject"]
 
 
-MOST_WORDED = 100
-"""Concepts up to which a gate is given wordings that nobody named; more would not fit a gate, which holds every row."""
+MOST_WORDED, MOST_TOGETHER = 100, 24
+"""Concepts up to which wordings that nobody named are taken: by a gate, which holds every row, and by a guarded solve,
+whose one matrix has room for about as many rows as it is wide."""
+MOST_WORDS = 6
+"""Words of a concept that a guarded solve tells in wordings nobody named; what is longer is a wording itself."""
+MOST_TOLD = 48
+"""Kept things that styles are told in, over all of them."""
 
 
 def _rule_of(method: Any) -> Tokens:
@@ -147,15 +164,40 @@ class Recipe(BaseModel):
         return tuple(edit.concept for edit in self.edits)
 
     def guide_of(self, edit: Erase | Moderate) -> str:
-        """The guide an edit is solved with: its own, or 'auto' where an `Erase` names none and the method chooses."""
-        return AUTO if self.method != "uce" and isinstance(edit, Erase) and not edit.guide else edit.guide
+        """The guide an edit is solved with: its own, or where an `Erase` names none and the method chooses, 'neutral'
+        for what is `in_manner` and 'auto' for the rest."""
+        if self.method == "uce" or not isinstance(edit, Erase) or edit.guide:
+            return edit.guide
+        return NEUTRALLY if self.in_manner(edit) else AUTO
 
-    def wordings_of(self, edit: AnyEdit) -> tuple[str, ...]:
-        """The wordings an edit is solved with: its own, or the sets of `UNTOLD` where an `Erase` or a `Moderate` names
-        none under method `gated`, which knows what is asked by rows it has met. `("{}",)`: the concept alone."""
-        if self.method == "gated" and isinstance(edit, Erase | Moderate) and not edit.wordings:
+    def in_manner(self, edit: AnyEdit) -> bool:
+        """Whether an edit is of a style or an artist: an `Erase` in the set "style" that does not name "object" too, or
+        one whose concept is called like one and that names both or no wordings. It is told in things that are kept, and
+        led to nobody's style, where the centroid of kept prompts would be a little of each."""
+        if self.method == "uce" or not isinstance(edit, Erase):
+            return False
+        if "style" in edit.wordings and "object" not in edit.wordings:
+            return True
+        return is_manner(edit.concept) and (not edit.wordings or "style" in edit.wordings)
+
+    def wordings_of(self, edit: AnyEdit, quickly: bool) -> tuple[str, ...]:
+        """The wordings an edit is solved with: its own, or sets where it names none. An `Erase` or a `Moderate` under
+        method `gated`, which knows what is asked by rows it has met, takes those of `UNTOLD`; an `Erase` under
+        `guarded` those of `UNTOLD_THING`, or of `UNTOLD` where it is `in_manner`, of a model that reads them `quickly`.
+        What is in a manner is told in kept things, too. `("{}",)`: the concept alone."""
+        own = edit.wordings or self._untold(edit, quickly)
+        if not (quickly and own and self.in_manner(edit)):
+            return own
+        manners = sum(map(self.in_manner, self.edits))
+        return (*own, *told_in_manner(self.preserve, MOST_TOLD // manners))
+
+    def _untold(self, edit: AnyEdit, quickly: bool) -> tuple[str, ...]:
+        if self.method == "gated" and isinstance(edit, Erase | Moderate):
             return UNTOLD if len(self.edits) <= MOST_WORDED else ()
-        return edit.wordings
+        few = len(self.edits) <= MOST_TOGETHER and len(edit.concept.split()) <= MOST_WORDS
+        if self.method == "guarded" and isinstance(edit, Erase) and quickly and few:
+            return UNTOLD if is_manner(edit.concept) else UNTOLD_THING
+        return ()
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 import concept_edit as ce
+from concept_edit.asked.wordings import UNTOLD_THING, is_manner, told_in_manner
 from concept_edit.recipe import MethodWarning, pair_up, read_concepts
 
 ROOT = Path(__file__).parent.parent
@@ -215,3 +216,50 @@ def test_the_examples_are_recipes(path):
     recipe = ce.Recipe.load(path)
     assert recipe.edits
     assert ce.Recipe.from_yaml(recipe.to_yaml()) == recipe
+
+
+@pytest.mark.parametrize("concept", ["Van Gogh", "twist of Monet", "cubism", "pop art", "ligne claire style"])
+def test_artists_and_styles_are_known_by_how_they_are_called(concept):
+    assert is_manner(concept)
+
+
+@pytest.mark.parametrize("concept", ["cat", "red apple", "heart", "artist", ""])
+def test_things_are_not_taken_for_styles(concept):
+    assert not is_manner(concept)
+
+
+def test_a_style_is_told_in_kept_things_each_in_one_way():
+    kept = ("dog", "an old house", "", "Monet", "art", "orange", "in the style of somebody")
+    assert told_in_manner(kept, 9) == ("a dog in the style of {}", "an old house by {}", "{}'s drawing of an orange")
+    many = told_in_manner([f"thing {n}" for n in range(100)], 48)
+    assert len(many) == 48
+    assert "thing 97" in many[-1]
+    assert told_in_manner(kept, 0) == ()
+
+
+def test_wordings_nobody_named_are_those_of_the_kind():
+    def taken(edit, quickly=True, edits=1, **settings):
+        others = [ce.Erase(f"thing {n}") for n in range(edits - 1)]
+        return ce.Recipe(edits=[edit, *others], preserve=["dog"], **settings).wordings_of(edit, quickly)
+
+    told = "a dog in the style of {}"
+    assert taken(ce.Erase("cat")) == UNTOLD_THING
+    assert taken(ce.Erase("Monet")) == ("style", "object", told)
+    assert taken(ce.Erase("cat", wordings="style")) == ("style", told)
+    assert taken(ce.Erase("Monet", wordings="{}")) == ("{}",)
+    assert taken(ce.Erase("cat", wordings=("style", "object"))) == ("style", "object")
+    assert taken(ce.Erase("cat"), quickly=False) == taken(ce.Erase("Monet"), quickly=False) == ()
+    assert taken(ce.Erase("cat"), edits=24) == UNTOLD_THING
+    assert taken(ce.Erase("cat"), edits=25) == ()
+    assert taken(ce.Erase("a photo of a cat on a mat")) == ()
+    assert taken(ce.Moderate("cat")) == taken(ce.Erase("cat"), method="uce") == ()
+    assert taken(ce.Erase("cat"), method="gated") == ("style", "object")
+    assert taken(ce.Erase("Monet"), method="gated") == ("style", "object", told)
+    assert taken(ce.Erase("Monet", wordings="style"), method="uce") == ("style",)
+
+
+def test_many_styles_share_the_things_they_are_told_in():
+    kept = [f"thing {n}" for n in range(60)]
+    styles = [ce.Erase(f"Artist {n}") for n in range(8)]
+    recipe = ce.Recipe(edits=styles, preserve=kept, method="guarded")
+    assert len(recipe.wordings_of(styles[0], True)) == 2 + 6

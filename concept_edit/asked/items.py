@@ -33,7 +33,8 @@ class Erase:
     """The word or phrase to erase."""
     guide: str = ""
     """The prompt whose meaning takes its place. 'auto' is the centroid of what is kept, or of neutral words where
-    little is: nobody's style. '' is the empty prompt under method `uce` and 'auto' under the others."""
+    little is; 'neutral' is that of neutral words. '' is the empty prompt under method `uce`; under the others 'neutral'
+    for a style or an artist (`Recipe.in_manner`), else 'auto'."""
     weight: Weight = 1.0
     """Weight of this concept beside the others; times `Recipe.erase_scale`."""
     wordings: tuple[str, ...] = ()

@@ -17,15 +17,23 @@ WORDINGS: Mapping[str, tuple[str, ...]] = {
 (`--expand_prompts`, `--concept_type`). "style" also has things in the style: in a causal encoder the rows after "a
 chair in the style of X" carry both, and are near none of "art by X"."""
 UNTOLD = ("style", "object")
-"""The sets of a gate where a recipe names none."""
+"""The sets of a gate where a recipe names none, and of a guarded erasure of what is called like a style."""
+UNTOLD_THING = ("a {}", "a drawing of a {}", "a picture of a {}", "object")
+"""The wordings of a guarded erasure of a thing where a recipe names none."""
+_IN_MANNER = (
+    *("{thing} in the style of {}", "{thing} by {}", "{}'s drawing of {thing}"),
+    *("{thing} in {} style", "{thing} painted by {}"),
+)
+_LONG = 3
+"""Words that a kept prompt has at most where it is taken for a thing."""
 
-AUTO = "auto"
-"""The guide that is chosen from what the recipe keeps."""
+AUTO, NEUTRALLY = "auto", "neutral"
+"""The guide that is chosen from what the recipe keeps, and the one that is nobody's style."""
 NEUTRAL: tuple[str, ...] = (
     *("a picture", "an image", "a drawing", "a painting", "a sketch", "an illustration", "an artwork", "a print"),
     *("a photograph", "a study", "a scene", "a figure", "a shape", "an object", "a thing", "a place"),
 )
-"""Generic descriptors whose centroid is the automatic guide where a recipe keeps few prompts."""
+"""Generic descriptors whose centroid is the guide "neutral", and "auto" where a recipe keeps few prompts."""
 
 
 def normal(prompt: str) -> str:
@@ -42,6 +50,30 @@ def named(concept: str) -> str:
     if not concept.strip():
         raise ValueError("a concept is empty; name a word or a short phrase, such as 'Van Gogh'")
     return concept.strip()
+
+
+def is_manner(concept: str) -> bool:
+    """Whether a concept is called as artists and styles are: by a proper name, or as in "cubism" and "pop art". The
+    proper name may be that of a character or a place: no spelling tells."""
+    words = concept.split()
+    last = words[-1].casefold() if words else ""
+    return any(word[0].isupper() for word in words) or last in ("art", "style") or last.endswith("ism")
+
+
+def told_in_manner(kept: Sequence[str], most: int) -> tuple[str, ...]:
+    """Templates of things in a manner, "a dog in the style of {}", of at most so many of the things that are kept:
+    short prompts that do not themselves name a manner; five ways of saying it in turn."""
+    things = [prompt for prompt in kept if prompt and len(prompt.split()) <= _LONG and not is_manner(prompt)]
+    count = min(len(things), most)
+    chosen = [things[n * len(things) // count] for n in range(count)]
+    return tuple(_IN_MANNER[n % len(_IN_MANNER)].replace("{thing}", _a(thing)) for n, thing in enumerate(chosen))
+
+
+def _a(thing: str) -> str:
+    """With an article, where it has none."""
+    if thing.split()[0].casefold() in ("a", "an", "the"):
+        return thing
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
 
 
 def templates_of(wordings: Sequence[str]) -> tuple[str, ...]:

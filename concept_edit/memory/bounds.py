@@ -56,13 +56,13 @@ class Surroundings:
     common: Float[Tensor, "rows d_text"] | None = None
     """Rows of common names, held beside the kept rows. None: none are."""
     common_of: Int[Tensor, " rows"] | None = None
-    """Which name each of them is of."""
+    """Which prompt of a common name each of them is of."""
 
-    def holding(self, names: Bool[Tensor, " names"]) -> Surroundings:
-        """The same with the rows of these common names alone."""
+    def holding(self, prompts: Bool[Tensor, " prompts"]) -> Surroundings:
+        """The same with the rows of these prompts of common names alone."""
         if self.common is None or self.common_of is None:
             return self
-        stay = names[self.common_of]
+        stay = prompts[self.common_of]
         return replace(self, common=self.common[stay], common_of=self.common_of[stay])
 
     def without_common(self) -> Surroundings:

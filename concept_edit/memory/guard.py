@@ -54,6 +54,8 @@ of 900 artists identity was best here."""
 _EAGER, _NEARLY = 0.15, 0.95
 """Share of the bound on what is left that is aimed at where there is room, and the share of kept rows that must be
 within theirs then."""
+_PROMPT = 1 / 3
+"""Weight of a prompt of a common name beside that of a kept prompt."""
 _LLOYD = 20
 """Passes of k-means over the rows."""
 
@@ -96,11 +98,11 @@ def _within(found: Guarded, bounds: Bounds) -> bool:
 
 
 def with_common(problem: Problem, around: Surroundings) -> tuple[Problem, Surroundings]:
-    """The problem with the rows of common names among the kept ones, and the surroundings without them. A name has the
-    weight of a kept prompt, shared by its rows."""
+    """The problem with the rows of common names among the kept ones, and the surroundings without them. Each of their
+    prompts has a third of the weight of a kept one, for a name is told in three; its rows share it."""
     if around.common is None or around.common_of is None:
         return problem, around
-    weights = (1 / around.common_of.bincount().double())[around.common_of]
+    weights = (_PROMPT / around.common_of.bincount().double())[around.common_of]
     kept = torch.cat([problem.kept, around.common])
     weights = torch.cat([problem.kept_weights, weights])
     return replace(problem, kept=kept, kept_weights=weights), around.without_common()

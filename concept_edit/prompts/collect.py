@@ -31,7 +31,7 @@ from concept_edit.prompts.corpus import Corpus, default_corpus
 from concept_edit.prompts.lens import lens_of
 from concept_edit.prompts.stats import Rows, Statistics, Stream, plus
 from concept_edit.prompts.tokens import PromptRows, aimed_pairs, centroid, kept_rows, paired, prompt_rows
-from concept_edit.recipe import AUTO, NEUTRAL, CutWarning, Debias, Erase, Moderate, Recipe, Steer
+from concept_edit.recipe import AUTO, NEUTRAL, NEUTRALLY, CutWarning, Debias, Erase, Moderate, Recipe, Steer
 
 ROW_BYTES = 128 * 2**20
 """Rows of one stream, of edits and of kept prompts each, that are held one by one before they are summed."""
@@ -69,7 +69,7 @@ def collect(
     names = [name for name in model.streams if name in edited]
     piles = {name: (_Pile(model.streams[name], True), _Pile(model.streams[name], False)) for name in names}
     encoder = _Encoder(model, batch_size, strict)
-    jobs = _jobs(recipe)
+    jobs = _jobs(recipe, model.reads_briefly)
     with tqdm(total=len(jobs), desc="encoding", unit="prompt", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
             known = encoder([prompt for job in batch for prompt in job.prompts])
@@ -163,30 +163,37 @@ class _Job:
         return (*asked, *((self.before,) if self.before else ()), *(prompt for prompt, _ in self.aims))
 
 
-def _jobs(recipe: Recipe) -> list[_Job]:
+def _jobs(recipe: Recipe, quickly: bool) -> list[_Job]:
     """Under `subject` a concept's rows share its weight; elsewhere each row has it whole, as published."""
     jobs: list[_Job] = []
     for owner, edit in enumerate(recipe.edits):
-        weight = edit.weight / len(_templates(recipe, edit)) if recipe.tokens == "subject" else edit.weight
+        templates = _templates(edit, recipe.wordings_of(edit, quickly))
+        weight = edit.weight / len(templates) if recipe.tokens == "subject" else edit.weight
         if isinstance(edit, Debias):
-            jobs.extend(_balanced(recipe, edit, owner, weight))
+            jobs.extend(_balanced(recipe, edit, templates, owner, weight))
         elif isinstance(edit, Steer):
-            jobs.extend(_steered(recipe, edit, owner, weight))
+            jobs.extend(_steered(recipe, edit, templates, owner, weight))
         else:
-            jobs.extend(_asked(recipe, edit, owner, weight))
+            jobs.extend(_asked(recipe, edit, templates, owner, weight))
     return jobs + [_Job(owner, prompt, None, 1.0, recipe.tokens) for owner, prompt in enumerate(recipe.kept)]
 
 
-def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) -> Iterator[_Job]:
+Templates = Mapping[str, str]
+"""Prompt -> the template it was made from."""
+
+
+def _asked(recipe: Recipe, edit: Erase | Moderate, templates: Templates, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with its goal: the guide itself, as published; under `subject` the same wording with
-    the guide in the concept's place, and where the guide is automatic the same wording of what is kept."""
-    guide, templates = recipe.guide_of(edit), _templates(recipe, edit)
+    the guide in the concept's place, and where the guide is automatic the same wording of what is kept, or of neutral
+    words."""
+    guide = recipe.guide_of(edit)
     kept = [prompt for prompt in recipe.preserve if prompt]
-    safe = tuple(kept[:: -(-len(kept) // _CENTROID)] if len(kept) >= _FEW else NEUTRAL)
+    neutral = guide == NEUTRALLY or len(kept) < _FEW
+    safe = NEUTRAL if neutral else tuple(kept[:: -(-len(kept) // _CENTROID)])
     for prompt, given in templates.items():
         template = given if "{}" in given else "{}"
         said = _before(template) if recipe.tokens == "subject" else ""
-        if guide == AUTO:
+        if guide in (AUTO, NEUTRALLY):
             among = tuple(template.replace("{}", other) for other in safe)
             yield _Job(owner, prompt, None, weight, recipe.tokens, among=among, before=said)
         elif recipe.tokens == "subject" and guide:
@@ -195,10 +202,10 @@ def _asked(recipe: Recipe, edit: Erase | Moderate, owner: int, weight: float) ->
             yield _Job(owner, prompt, guide, weight, recipe.tokens)
 
 
-def _templates(recipe: Recipe, edit: AnyEdit) -> dict[str, str]:
-    """Prompt -> the template it was made from, each prompt once."""
+def _templates(edit: AnyEdit, wordings: Sequence[str]) -> Templates:
+    """Each prompt once."""
     found = dict[str, str]()
-    for template in templates_of(recipe.wordings_of(edit)):
+    for template in templates_of(wordings):
         found.setdefault(template.replace("{}", edit.concept).strip(), template)
     return found
 
@@ -209,20 +216,20 @@ def _before(template: str) -> str:
     return head.strip() if named else ""
 
 
-def _balanced(recipe: Recipe, edit: Debias, owner: int, weight: float) -> Iterator[_Job]:
+def _balanced(recipe: Recipe, edit: Debias, templates: Templates, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept with how far it goes towards each attribute; under `subject`, where wordings have aims
     of their own, what they say before the concept stays."""
-    for prompt, template in _templates(recipe, edit).items():
+    for prompt, template in templates.items():
         aims = tuple(zip(edit.towards(prompt), edit.aims_of(template).values(), strict=True))
         said = _before(template) if edit.worded and recipe.tokens == "subject" else ""
         yield _Job(owner, prompt, None, weight, recipe.tokens, aims, before=said)
 
 
-def _steered(recipe: Recipe, edit: Steer, owner: int, weight: float) -> Iterator[_Job]:
+def _steered(recipe: Recipe, edit: Steer, templates: Templates, owner: int, weight: float) -> Iterator[_Job]:
     """Every wording of a concept, led along its two ends, c + (towards − away), or along their mean difference over
     the concept and its contrasts. A lower end that is the concept itself falls out: c is what the goal begins with."""
     share = 1 / (1 + len(edit.contrasts))
-    for prompt, template in _templates(recipe, edit).items():
+    for prompt, template in templates.items():
         pairs = [edit.ends(template, name) for name in (None, *edit.contrasts)]
         ends = tuple(
             (end, sign * share) for pair in pairs for end, sign in zip(pair, (1, -1), strict=True) if end != prompt

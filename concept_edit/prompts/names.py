@@ -106,3 +106,5 @@ def _names(text: str) -> tuple[str, ...]:
 
 COMMON = tuple(dict.fromkeys(name for text in (PHOTOGRAPHED, DRAWN, PEOPLE, ART) for name in _names(text)))
 """All of them, each once."""
+ARTFUL = _names(ART)
+"""Those that name art."""

@@ -122,7 +122,7 @@ class Statistics:
     corpus: str = ""
     """Identity of the corpus that guarded and gated solves hold still."""
     common: tuple[str, ...] = ()
-    """The common names whose rows the streams' surroundings hold."""
+    """The prompts of common names whose rows the streams' surroundings hold."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file; the old one stays until the new one is whole."""

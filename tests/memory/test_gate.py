@@ -238,9 +238,8 @@ def test_one_word_is_solved_in_the_wordings_of_things_and_of_styles_and_its_own_
         asked("gated", ce.Moderate("cat")), asked("gated", ce.Moderate("cat", wordings=("style", "object")))
     )
     assert len(bare) < len(given) < len(spelt)
-    assert torch.equal(asked("guarded", ce.Erase("cat")), bare)
     many = ce.Recipe(edits=[ce.Erase(f"word {n}") for n in range(101)], method="gated")
-    assert many.wordings_of(many.edits[0]) == ()
+    assert many.wordings_of(many.edits[0], True) == ()
 
 
 def test_a_word_of_its_own_is_suppressed_in_wordings_nobody_gave_and_neighbours_stay(model):

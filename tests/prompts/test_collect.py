@@ -201,3 +201,18 @@ def test_progress_shows_a_bar_on_stderr(model, capsys):
     assert "encoding" in capsys.readouterr().err
     ce.collect(model, recipe())
     assert capsys.readouterr().err == ""
+
+
+def test_one_word_is_solved_in_the_wordings_of_a_thing_and_a_style_in_kept_things_towards_nobodys(model):
+    kept = [f"thing {n}" for n in range(9)]
+
+    def asked(*edits):
+        return ce.collect(model, ce.Recipe(edits=edits, preserve=kept, keep_common=False)).streams["text"].pairs
+
+    spelt = ce.Erase("cat", wordings=("a {}", "a drawing of a {}", "a picture of a {}", "object"))
+    assert torch.equal(asked(ce.Erase("cat")).sources, asked(spelt).sources)
+    told, without = asked(ce.Erase("Monet")), asked(ce.Erase("Monet", wordings="art", guide="neutral"))
+    assert len(told.sources) > len(without.sources)
+    assert torch.equal(told.goals[: len(without.goals)], without.goals), "the first wordings are the same"
+    centroid = asked(ce.Erase("Monet", wordings="art", guide="auto")).goals
+    assert not torch.equal(without.goals, centroid), "kept things are nobody's style only by chance"

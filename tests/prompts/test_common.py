@@ -11,8 +11,8 @@ import torch
 import concept_edit as ce
 from concept_edit.memory.bounds import Bounds
 from concept_edit.memory.guard import solve_guarded, with_common
-from concept_edit.prompts.common import beside, common_rows
-from concept_edit.prompts.names import COMMON
+from concept_edit.prompts.common import PROMPTS, beside, common_rows
+from concept_edit.prompts.names import ARTFUL, COMMON
 from concept_edit.prompts.tokens import prompt_rows
 
 CAT = ce.Recipe(edits=[ce.Erase("cat")], preserve=["Dog"], method="guarded")
@@ -36,15 +36,28 @@ def test_names_are_common_ones_each_once():
     assert {"apple", "moon", "nurse", "cubism"} <= set(COMMON)
 
 
-def test_a_name_is_read_at_its_last_token_and_eos_without_its_pads(model):
-    names, rows = common_rows(model)
-    assert names == COMMON
+def test_a_name_is_told_alone_as_a_thing_and_in_a_manner_but_for_names_of_art():
+    assert len(PROMPTS) == len(set(PROMPTS)) == 3 * len(COMMON) - len(ARTFUL)
+    start = PROMPTS.index("apple")
+    assert all("apple" in prompt.split() for prompt in PROMPTS[start : start + 3])
+    assert PROMPTS[PROMPTS.index("cubism") + 1].endswith("of cubism")
+    assert PROMPTS[PROMPTS.index("cubism") + 2] in COMMON
+    away = ce.Recipe(edits=[ce.Erase("Claude Monet"), ce.Erase("photo")], method="guarded")
+    held = [prompt for prompt, stays in zip(PROMPTS, beside(PROMPTS, away).tolist(), strict=True) if stays]
+    assert not [prompt for prompt in held if "Monet" in prompt or "photo " in prompt]
+    assert set(COMMON) - set(held) == {"Claude Monet"}
+
+
+def test_a_name_is_read_at_its_last_token_and_eos_and_told_ones_at_eos_without_pads(model):
+    prompts, rows = common_rows(model)
+    assert prompts == PROMPTS
     for stream, (common, of) in rows.items():
-        for number in (0, len(COMMON) // 2):
-            whole = prompt_rows(model.encode([names[number]])[stream], 0)
-            places = [0] if whole.pooled else [whole.spans[0].last, whole.spans[0].eos]
+        for number in (0, 1, 2, len(PROMPTS) // 2):
+            whole = prompt_rows(model.encode([prompts[number]])[stream], 0)
+            alone = [whole.spans[0].last] if prompts[number] in COMMON else []
+            places = [0] if whole.pooled else [*alone, whole.spans[0].eos]
             assert torch.allclose(common[of == number], whole.rows[places], atol=2e-3, rtol=2e-3)
-        assert of.unique().tolist() == list(range(len(COMMON)))
+        assert of.unique().tolist() == list(range(len(PROMPTS)))
 
 
 def test_reading_briefly_changes_nothing_but_the_pads(model):
@@ -78,7 +91,7 @@ def test_a_common_name_moves_less_where_it_is_held(model):
     held = ce.collect(model, CAT)
     around = held.streams["text"].around.holding(beside(held.common, CAT))
     assert free.around.common is None
-    assert not set(around.common_of.tolist()) & {COMMON.index("cat"), COMMON.index("dog")}
+    assert not set(around.common_of.tolist()) & {PROMPTS.index("cat"), PROMPTS.index("dog")}
     problem, bounds = free.problem(CAT), Bounds.of(CAT)
     moved = []
     for surroundings in (free.around, around):
@@ -88,15 +101,18 @@ def test_a_common_name_moves_less_where_it_is_held(model):
     assert moved[1] < 0.8 * moved[0]
     joint, rest = with_common(problem, around)
     assert rest.common is None
-    each = torch.zeros(len(COMMON), dtype=torch.float64)
+    each = torch.zeros(len(PROMPTS), dtype=torch.float64)
     each.index_add_(0, around.common_of, joint.kept_weights[len(problem.kept) :])
-    assert torch.allclose(each[around.common_of], torch.ones(1, dtype=torch.float64)), "a name weighs as a kept prompt"
+    thirds = torch.full((1,), 1 / 3, dtype=torch.float64)
+    assert torch.allclose(each[around.common_of], thirds), "a name weighs as a kept prompt"
 
 
 def test_where_there_is_room_less_is_left_than_asked(model):
-    held = ce.collect(model, CAT)
+    alone = CAT.model_copy(update={"edits": (ce.Erase("cat", wordings="{}"),)})
+    held = ce.collect(model, alone)
     stream = held.streams["text"]
-    around, problem = stream.around.holding(beside(held.common, CAT)), stream.problem(CAT)
+    few = beside(held.common, CAT) & (torch.arange(len(PROMPTS)) < 300)
+    around, problem = stream.around.holding(few), stream.problem(alone)
     roomy, tight = Bounds(0.3, 0.9, 0.9, 4), Bounds(0.3, 1e-4, 0.9, 4)
     assert float(solve_guarded(problem, around, roomy).left.median()) < 0.2
     assert float(solve_guarded(problem, around, tight).left.median()) > 0.25
@@ -107,7 +123,7 @@ def test_a_file_holds_them_and_a_concept_taken_out_is_held_again(model, tmp_path
     ce.solve(model, both).save(tmp_path / "e.safetensors", statistics=True)
     loaded = ce.Edit.load(tmp_path / "e.safetensors")
     alone = ce.solve(model, both.without("knife"))
-    assert loaded.statistics.common == COMMON
+    assert loaded.statistics.common == PROMPTS
     fewer = loaded.without("knife")
     assert torch.equal(fewer.factors["text"].left, alone.factors["text"].left)
     assert torch.equal(fewer.factors["text"].right, alone.factors["text"].right)
@@ -115,7 +131,7 @@ def test_a_file_holds_them_and_a_concept_taken_out_is_held_again(model, tmp_path
 
 def test_sums_of_edits_hold_them_where_both_did(model):
     one, two = (ce.collect(model, ce.Recipe(edits=[ce.Erase(name)], method="guarded")) for name in ("cat", "knife"))
-    assert (one + two).common == COMMON
+    assert (one + two).common == PROMPTS
     stripped = replace(two, common=(), streams={
         n: replace(s, around=replace(s.around, common=None, common_of=None)) for n, s in two.streams.items()
     })  # fmt: skip

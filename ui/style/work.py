@@ -30,4 +30,4 @@ def _erase(model: Model, word: str, instead: str) -> Erase:
             return Erase(_STYLES[normal(word)], guide=instead or HOUSE_STYLE, wordings=PHRASES)
         if normal(word) in _THINGS:
             return Erase(_THINGS[normal(word)], guide=instead, wordings=object_edit(word).wordings)
-    return Erase(word, guide=instead or "auto", wordings=("art",))
+    return Erase(word, guide=instead, wordings=("style",))

@@ -1,0 +1,146 @@
+"""Styles erased, one and two at a time: what is left, and whether the thing and the other styles are still there.
+
+    python benchmarks/erased_styles.py paint --out out/erased_styles      # resumable; a minute a case and method
+    python benchmarks/erased_styles.py table --out out/erased_styles      # writes the page's table
+
+The embedded model draws in four styles; Noto is what it draws in when nobody asks for one. Each goes alone, and each
+pair; the others and all concepts are kept as in `rivals_quality.py`. Nothing is told of a style but its name. Scenes,
+seed and unseen wordings are none that a setting was chosen on. The embedded judge, which no edit saw, names style and
+thing. Intervals: 95 %, Wilson's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from erase_quality import SCENES
+from rivals_quality import STYLED, UNSEEN_STYLED
+
+import concept_edit as ce
+from concept_edit.demo import load_judge
+from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES, caption
+from concept_edit.demo.recipes import PHRASES, scenes
+from concept_edit.evaluation.intervals import wilson
+from concept_edit.recipe import Erase, Recipe
+
+PAGE = Path(__file__).with_name("erased_styles.md")
+SEED, STEPS = 7411, 8
+NAMES = tuple(style.name for style in STYLES)
+OTHERS = tuple(name for name in NAMES if name != HOUSE_STYLE)
+CASES = (*((name,) for name in NAMES), *combinations(NAMES, 2))
+GROUPS = {
+    "one, not the house style": [case for case in CASES if len(case) == 1 and HOUSE_STYLE not in case],
+    "two, neither the house style": [case for case in CASES if len(case) == 2 and HOUSE_STYLE not in case],
+    "the house style, alone and with another": [case for case in CASES if HOUSE_STYLE in case],
+}
+MORE = ("{style}'s picture of a {thing}", "a {style} sticker of a {thing}")
+"""Unseen wordings beside those of rivals.md."""
+
+
+def everything(gone: Sequence[str]) -> tuple[str, ...]:
+    """All concepts and other styles, and pictures in these."""
+    others = [name for name in NAMES if name not in gone]
+    phrases = [phrase.format(name) for name in others for phrase in PHRASES]
+    return (*(c.name for c in CONCEPTS), *others, *phrases, *scenes(*gone))
+
+
+def named(gone: Sequence[str]) -> tuple[str, ...]:
+    """The other styles and nothing else."""
+    return tuple(name for name in NAMES if name not in gone)
+
+
+Kept = Callable[[Sequence[str]], tuple[str, ...]]
+
+
+def ours(kept: Kept = everything, wordings: tuple[str, ...] = (), **settings: object) -> Callable[..., Recipe]:
+    """The house style is what a neutral word asks for, so that it needs a guide by name."""
+
+    def made(gone: Sequence[str]) -> Recipe:
+        towards = next(name for name in OTHERS if name not in gone)
+        guides = [towards if name == HOUSE_STYLE else "" for name in gone]
+        edits = tuple(Erase(name, guide=guide, wordings=wordings) for name, guide in zip(gone, guides, strict=True))
+        return Recipe.model_validate({"edits": edits, "preserve": kept(gone), "method": "guarded", **settings})
+
+    return made
+
+
+CELLS: dict[str, Callable[..., Recipe]] = {
+    "guarded": ours(),
+    "guarded, no common names": ours(keep_common=False),
+    "guarded, the word alone": ours(wordings=("{}",)),
+    "guarded, only the other styles kept": ours(named),
+    "gated": ours(method="gated"),
+    "gated, only the other styles kept": ours(named, method="gated"),
+}
+
+
+def shots(gone: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Group, thing, style, prompt."""
+    found = []
+    for thing in SCENES:
+        for style in NAMES:
+            group = "exact" if style in gone else "other"
+            found.append((group, thing, style, caption(STYLED, thing, style)))
+        found += [("unseen", thing, s, caption(w, thing, s)) for s in gone for w in (*UNSEEN_STYLED, *MORE)]
+    return found
+
+
+def paint(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    model, judge = ce.open_model("demo"), load_judge()
+    for case in CASES:
+        taken = shots(case)
+        prompts, seeds = [prompt for *_, prompt in taken], [SEED] * len(taken)
+        before = [(v.concept, v.style) for v in judge(model.generate(prompts, seeds, steps=STEPS))]
+        for number, recipe in enumerate(CELLS.values()):
+            target = out / f"{'-'.join(case)}-{number}.json"
+            if target.exists():
+                continue
+            with ce.solve(model, recipe(case)).applied(model):
+                after = [(v.concept, v.style) for v in judge(model.generate(prompts, seeds, steps=STEPS))]
+            target.write_text(json.dumps([[*s[:3], *b, *a] for s, b, a in zip(taken, before, after, strict=True)]))
+            print(*case, list(CELLS)[number], flush=True)
+
+
+def shown(rows: Sequence[Sequence[str]], group: str, what: str) -> str:
+    """Of the pictures of a group that showed the style (or the thing) before, those that do now."""
+    own, before, after = (2, 4, 6) if what == "style" else (1, 3, 5)
+    counted = [row[after] == row[own] for row in rows if group in (row[0], "") and row[before] == row[own]]
+    if not counted:
+        return ""
+    low, high = wilson(sum(counted), len(counted))
+    return f"{100 * sum(counted) / len(counted):.0f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def table(out: Path) -> None:
+    lines = list[str]()
+    for name, cases in GROUPS.items():
+        columns = ("left, exact ↓", "left, unseen ↓", "other styles ↑", "thing still named ↑", *OTHERS)
+        lines += [f"### {name[0].upper()}{name[1:]}", "", f"| edit | {' | '.join(columns)} |"]
+        lines += ["|" + "---|" * (1 + len(columns))]
+        for number, cell in enumerate(CELLS):
+            rows = [row for c in cases for row in json.loads((out / f"{'-'.join(c)}-{number}.json").read_text())]
+            gone = {style: [r for r in rows if r[0] != "other" and r[2] == style] for style in OTHERS}
+            told = [shown(rows, "exact", "style"), shown(rows, "unseen", "style")]
+            told += [shown(rows, "other", "style"), shown(rows, "", "thing")]
+            lines.append(f"| {cell} | {' | '.join([*told, *(shown(gone[s], '', 'style') for s in OTHERS)])} |")
+        lines.append("")
+    head, _, rest = PAGE.read_text().partition("<!-- table -->")
+    tail = rest.partition("<!-- end -->")[2]
+    PAGE.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "<!-- end -->" + tail)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("paint", "table"))
+    parser.add_argument("--out", type=Path, default=Path("out/erased_styles"))
+    args = parser.parse_args()
+    (paint if args.verb == "paint" else table)(args.out)
+
+
+if __name__ == "__main__":
+    main()
