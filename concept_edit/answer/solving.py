@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from concept_edit.memory.cut import cut
 from concept_edit.memory.gate import Gate, solve_gate
 from concept_edit.memory.guard import Bounds, Surroundings, foretold, refuse_noise, solve_guarded
 from concept_edit.memory.solve import Factors, Problem, empty_factors, solve_problem
@@ -37,12 +38,14 @@ def answer(statistics: Statistics) -> Answer:
 
 
 def _guarded(statistics: Statistics) -> Answer:
-    bounds = Bounds.of(statistics.recipe)
-    found = {name: solve_guarded(*placed(statistics, name), bounds) for name in statistics.streams}
+    bounds, asked = Bounds.of(statistics.recipe), {name: placed(statistics, name) for name in statistics.streams}
+    found = {name: solve_guarded(*asked[name], bounds) for name in asked}
     told = {name: foretold(guarded) for name, guarded in found.items()}
     refuse_noise(told)
     counts = _counts(statistics) | {name: None for name, guarded in found.items() if guarded.groups}
-    return Answer({name: guarded.factors.float() for name, guarded in found.items()}, counts, {}, told)
+    parts = {name: cut(guarded.factors, counts[name], *asked[name]) for name, guarded in found.items()}
+    whole = {name: factors.float() for name, (factors, _) in parts.items()}
+    return Answer(whole, {name: left for name, (_, left) in parts.items()}, {}, told)
 
 
 def _gates(statistics: Statistics) -> Answer:

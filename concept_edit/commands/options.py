@@ -37,7 +37,11 @@ Tokens = Annotated[
     ),
 ]
 Wordings = Annotated[
-    str, typer.Option("--wordings", help="Wordings: style, art, object, or templates with {}, by ';'.")
+    str,
+    typer.Option(
+        "--wordings",
+        help="Wordings: style, art, object, or templates with {}, by ';'; '{}' is the word alone. [of its kind]",
+    ),
 ]
 Expand = Annotated[
     Literal["true", "false"],
