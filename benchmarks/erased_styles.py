@@ -11,7 +11,6 @@ thing. Intervals: 95 %, Wilson's.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from erase_quality import SCENES
 from rivals_quality import STYLED, UNSEEN_STYLED
+from unnamed import run
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
@@ -134,13 +134,5 @@ def table(out: Path) -> None:
     PAGE.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "<!-- end -->" + tail)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("paint", "table"))
-    parser.add_argument("--out", type=Path, default=Path("out/erased_styles"))
-    args = parser.parse_args()
-    (paint if args.verb == "paint" else table)(args.out)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, "out/erased_styles", {"paint": paint, "table": table})

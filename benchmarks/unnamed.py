@@ -26,6 +26,8 @@ from concept_edit.recipe import Erase, Recipe
 
 PAGE, PLOT = Path(__file__).with_name("unnamed.md"), Path(__file__).with_name("unnamed.png")
 DRAWS, SEED, STEPS = (51, 61, 71, 81), 7301, 8
+AGAIN, AGAIN_FOR = (91, 101, 111, 121), ("guarded", "guarded, erased to 0.18")
+"""Draws on which these cells were painted once more, after the others were seen."""
 GROUPS = {
     "left, exact ↓": ("gone exact",),
     "left, unseen ↓": ("gone unseen",),
@@ -35,8 +37,15 @@ GROUPS = {
     "unlisted": ("unnamed unlisted",),
 }
 
-BELOW = {"guarded, erased to 0.15": -11, "guarded, sets object and style": -22}
-"""Points that a label of the plot is moved down, where another is beside it."""
+PLACES = {
+    "guarded": (6, 4),
+    "guarded, set object": (6, -4),
+    "guarded, sets object and style": (6, -11),
+    "guarded, nothing named": (-6, 1),
+    "guarded, erased to 0.18": (-6, 0),
+    "guarded, erased to 0.15": (-6, -7),
+}
+"""Points that a label of the plot is moved, to the left of its mark where it is below 0; else (6, 4)."""
 
 
 def ours(*, wordings: str | tuple[str, ...] = (), named: bool = True, **settings: Any) -> Callable[[Asked], Recipe]:
@@ -70,6 +79,7 @@ def uce(asked: Asked) -> Recipe:
 CELLS: dict[str, Callable[[Asked], Recipe]] = {
     "guarded, no common names": ours(keep_common=False),
     "guarded": ours(),
+    "guarded, erased to 0.18": ours(erased_to=0.18),
     "guarded, erased to 0.15": ours(erased_to=0.15),
     "guarded, the word alone": ours(wordings=("{}",)),
     "guarded, common names of other things alone": others_names,
@@ -85,7 +95,7 @@ CELLS: dict[str, Callable[[Asked], Recipe]] = {
 def paint(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     model, judge = ce.open_model("demo"), load_judge()
-    for draw in DRAWS:
+    for draw in (*DRAWS, *AGAIN):
         asked = concepts(draw)
         listed = [name for name in asked.unnamed if name in COMMON]
         wanted = {
@@ -98,34 +108,38 @@ def paint(out: Path) -> None:
         shots = [(group, name, caption(w, name)) for group, (names, ws) in wanted.items() for name in names for w in ws]
         prompts, seeds = [prompt for *_, prompt in shots], [SEED] * len(shots)
         before: list[str] = []
-        for number, recipe in enumerate(CELLS.values()):
+        for number, (name, recipe) in enumerate(CELLS.items()):
             target = out / f"{draw}-{number}.json"
-            if target.exists():
+            if target.exists() or (draw in AGAIN and name not in AGAIN_FOR):
                 continue
             before = before or [v.concept for v in judge(model.generate(prompts, seeds, steps=STEPS))]
             with ce.solve(model, recipe(asked)).applied(model):
                 after = [v.concept for v in judge(model.generate(prompts, seeds, steps=STEPS))]
             rows = [(g, n, b == n, a == n) for (g, n, _), b, a in zip(shots, before, after, strict=True)]
             target.write_text(json.dumps(rows))
-            print(draw, list(CELLS)[number], flush=True)
+            print(draw, name, flush=True)
 
 
-def counted(out: Path, number: int, groups: tuple[str, ...]) -> tuple[int, int]:
+def counted(out: Path, number: int, groups: tuple[str, ...], draws: tuple[int, ...] = DRAWS) -> tuple[int, int]:
     """Pictures named right, of those that were before."""
-    rows = [row for draw in DRAWS for row in json.loads((out / f"{draw}-{number}.json").read_text())]
+    rows = [row for draw in draws for row in json.loads((out / f"{draw}-{number}.json").read_text())]
     hits = [row[3] for row in rows if row[0] in groups and row[2]]
     return sum(hits), len(hits)
 
 
+def line(out: Path, name: str, draws: tuple[int, ...], where: str = "") -> str:
+    shown = []
+    for groups in GROUPS.values():
+        hits, total = counted(out, list(CELLS).index(name), groups, draws)
+        low, high = wilson(hits, total)
+        shown.append(f"{100 * hits / total:.0f} ({100 * low:.0f}–{100 * high:.0f})")
+    return f"| {name}{where} | {' | '.join(shown)} |"
+
+
 def table(out: Path) -> None:
     lines = [f"| edit | {' | '.join(GROUPS)} |", "|" + "---|" * (1 + len(GROUPS))]
-    for number, name in enumerate(CELLS):
-        shown = []
-        for groups in GROUPS.values():
-            hits, total = counted(out, number, groups)
-            low, high = wilson(hits, total)
-            shown.append(f"{100 * hits / total:.0f} ({100 * low:.0f}–{100 * high:.0f})")
-        lines.append(f"| {name} | {' | '.join(shown)} |")
+    lines += [line(out, name, DRAWS) for name in CELLS]
+    lines += [line(out, name, AGAIN, ", four more draws") for name in AGAIN_FOR]
     head, _, rest = PAGE.read_text().partition("<!-- table -->")
     PAGE.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2])
     plot(out)
@@ -141,20 +155,24 @@ def plot(out: Path) -> None:
         x, y, gate = 100 * left / gone, 100 * kept / all_, name.startswith("gated")
         mark, colour = ("s", "tab:green") if gate else ("^" if name.startswith("UCE") else "o", "tab:blue")
         axes.plot(x, y, mark, color=colour)
-        axes.annotate(name, (x, y), xytext=(6, BELOW.get(name, 4)), textcoords="offset points", fontsize=8)
+        place = PLACES.get(name, (6, 4))
+        side = "right" if place[0] < 0 else "left"
+        axes.annotate(name, (x, y), xytext=place, textcoords="offset points", fontsize=8, ha=side)
     axes.axhline(85, color="grey", linewidth=0.8, linestyle=":")
     axes.axvline(5, color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="left in unseen wordings, %", ylabel="unnamed concepts kept, %", xlim=(-1, 32), ylim=(50, 102))
+    axes.set(xlabel="left in unseen wordings, %", ylabel="unnamed concepts kept, %", xlim=(-7, 36), ylim=(50, 102))
+    axes.set_xticks(range(0, 36, 5))
     figure.savefig(PLOT, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("paint", "table"))
-    parser.add_argument("--out", type=Path, default=Path("out/unnamed"))
+def run(about: str | None, out: str, verbs: dict[str, Callable[[Path], None]]) -> None:
+    """A script of a few verbs that share a folder."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=tuple(verbs))
+    parser.add_argument("--out", type=Path, default=Path(out))
     args = parser.parse_args()
-    (paint if args.verb == "paint" else table)(args.out)
+    verbs[args.verb](args.out)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "out/unnamed", {"paint": paint, "table": table})
