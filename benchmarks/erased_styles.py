@@ -18,13 +18,12 @@ from pathlib import Path
 
 from erase_quality import SCENES
 from rivals_quality import STYLED, UNSEEN_STYLED
-from unnamed import run
+from unnamed import into_page, percent, run
 
 import concept_edit as ce
 from concept_edit.demo import load_judge
-from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES, caption
-from concept_edit.demo.recipes import PHRASES, scenes
-from concept_edit.evaluation.intervals import wilson
+from concept_edit.demo.concepts import HOUSE_STYLE, STYLES, caption
+from concept_edit.demo.recipes import kept, scenes
 from concept_edit.recipe import Erase, Recipe
 
 PAGE = Path(__file__).with_name("erased_styles.md")
@@ -44,9 +43,7 @@ MORE = ("{style}'s picture of a {thing}", "a {style} sticker of a {thing}")
 
 def everything(gone: Sequence[str]) -> tuple[str, ...]:
     """All concepts and other styles, and pictures in these."""
-    others = [name for name in NAMES if name not in gone]
-    phrases = [phrase.format(name) for name in others for phrase in PHRASES]
-    return (*(c.name for c in CONCEPTS), *others, *phrases, *scenes(*gone))
+    return (*kept(*gone), *scenes(*gone))
 
 
 def named(gone: Sequence[str]) -> tuple[str, ...]:
@@ -57,14 +54,14 @@ def named(gone: Sequence[str]) -> tuple[str, ...]:
 Kept = Callable[[Sequence[str]], tuple[str, ...]]
 
 
-def ours(kept: Kept = everything, wordings: tuple[str, ...] = (), **settings: object) -> Callable[..., Recipe]:
+def ours(keeps: Kept = everything, wordings: tuple[str, ...] = (), **settings: object) -> Callable[..., Recipe]:
     """The house style is what a neutral word asks for, so that it needs a guide by name."""
 
     def made(gone: Sequence[str]) -> Recipe:
         towards = next(name for name in OTHERS if name not in gone)
         guides = [towards if name == HOUSE_STYLE else "" for name in gone]
         edits = tuple(Erase(name, guide=guide, wordings=wordings) for name, guide in zip(gone, guides, strict=True))
-        return Recipe.model_validate({"edits": edits, "preserve": kept(gone), "method": "guarded", **settings})
+        return Recipe.model_validate({"edits": edits, "preserve": keeps(gone), "method": "guarded", **settings})
 
     return made
 
@@ -96,11 +93,12 @@ def paint(out: Path) -> None:
     for case in CASES:
         taken = shots(case)
         prompts, seeds = [prompt for *_, prompt in taken], [SEED + number for number in range(len(taken))]
-        before = [(v.concept, v.style) for v in judge(model.generate(prompts, seeds, steps=STEPS))]
+        before: list[tuple[str, str]] = []
         for number, recipe in enumerate(CELLS.values()):
             target = out / f"{'-'.join(case)}-{number}.json"
             if target.exists():
                 continue
+            before = before or [(v.concept, v.style) for v in judge(model.generate(prompts, seeds, steps=STEPS))]
             with ce.solve(model, recipe(case)).applied(model):
                 after = [(v.concept, v.style) for v in judge(model.generate(prompts, seeds, steps=STEPS))]
             target.write_text(json.dumps([[*s[:3], *b, *a] for s, b, a in zip(taken, before, after, strict=True)]))
@@ -111,10 +109,7 @@ def shown(rows: Sequence[Sequence[str]], group: str, what: str) -> str:
     """Of the pictures of a group that showed the style (or the thing) before, those that do now."""
     own, before, after = (2, 4, 6) if what == "style" else (1, 3, 5)
     counted = [row[after] == row[own] for row in rows if group in (row[0], "") and row[before] == row[own]]
-    if not counted:
-        return ""
-    low, high = wilson(sum(counted), len(counted))
-    return f"{100 * sum(counted) / len(counted):.0f} ({100 * low:.0f}–{100 * high:.0f})"
+    return percent(sum(counted), len(counted))
 
 
 def table(out: Path) -> None:
@@ -130,9 +125,7 @@ def table(out: Path) -> None:
             told += [shown(rows, "other", "style"), shown(rows, "", "thing")]
             lines.append(f"| {cell} | {' | '.join([*told, *(shown(gone[s], '', 'style') for s in OTHERS)])} |")
         lines.append("")
-    head, _, rest = PAGE.read_text().partition("<!-- table -->")
-    tail = rest.partition("<!-- end -->")[2]
-    PAGE.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "<!-- end -->" + tail)
+    into_page(PAGE, lines)
 
 
 if __name__ == "__main__":

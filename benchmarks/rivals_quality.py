@@ -35,7 +35,7 @@ import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.captions import own_captions
 from concept_edit.demo.concepts import CONCEPTS, HOUSE_STYLE, STYLES, caption
-from concept_edit.demo.recipes import PHRASES, scenes
+from concept_edit.demo.recipes import PHRASES, kept, scenes
 from concept_edit.memory.solve import Problem
 from concept_edit.memory.verbs import changed
 from concept_edit.models.contract import Model
@@ -84,9 +84,7 @@ def concepts(order: int) -> Asked:
 
 def style(name: str) -> Asked:
     others = tuple(s.name for s in STYLES if s.name != name)
-    phrases = [phrase.format(other) for other in others for phrase in PHRASES]
-    things = tuple(c.name for c in CONCEPTS)
-    return Asked("style", (name,), others, (), (*things, *others, *phrases, *scenes(name)))
+    return Asked("style", (name,), others, (), (*kept(name), *scenes(name)))
 
 
 ASKED = {"concept": {"12 of 48": concepts(MEASURED_ON)}, "style": {s.name: style(s.name) for s in STYLES[1:]}}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from erase_quality import WORDINGS
@@ -127,12 +127,24 @@ def counted(out: Path, number: int, groups: tuple[str, ...], draws: tuple[int, .
     return sum(hits), len(hits)
 
 
+def percent(hits: int, total: int) -> str:
+    """A share with its interval; nothing where there is none."""
+    if not total:
+        return ""
+    low, high = wilson(hits, total)
+    return f"{100 * hits / total:.0f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def into_page(page: Path, lines: Sequence[str]) -> None:
+    """Write what was measured between a page's marks."""
+    head, _, rest = page.read_text().partition("<!-- table -->")
+    body = "\n".join(["<!-- table -->", *lines, "<!-- end -->"])
+    page.write_text(head + body + rest.partition("<!-- end -->")[2])
+
+
 def line(out: Path, name: str, draws: tuple[int, ...], where: str = "") -> str:
-    shown = []
-    for groups in GROUPS.values():
-        hits, total = counted(out, list(CELLS).index(name), groups, draws)
-        low, high = wilson(hits, total)
-        shown.append(f"{100 * hits / total:.0f} ({100 * low:.0f}–{100 * high:.0f})")
+    number = list(CELLS).index(name)
+    shown = [percent(*counted(out, number, groups, draws)) for groups in GROUPS.values()]
     return f"| {name}{where} | {' | '.join(shown)} |"
 
 
@@ -140,8 +152,7 @@ def table(out: Path) -> None:
     lines = [f"| edit | {' | '.join(GROUPS)} |", "|" + "---|" * (1 + len(GROUPS))]
     lines += [line(out, name, DRAWS) for name in CELLS]
     lines += [line(out, name, AGAIN, ", four more draws") for name in AGAIN_FOR]
-    head, _, rest = PAGE.read_text().partition("<!-- table -->")
-    PAGE.write_text(head + "<!-- table -->\n" + "\n".join(lines) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2])
+    into_page(PAGE, lines)
     plot(out)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from concept_edit.edit import Edit
+from concept_edit.memory.solve import thin_svd
 from concept_edit.models.contract import Model
 
 
@@ -78,11 +79,9 @@ def _chosen(edit: Edit, stream: str, concepts: Sequence[str] | None) -> tuple[Te
 
 def balanced(up: Float[Tensor, "d_out rank"], down: Float[Tensor, "rank d_in"]) -> Pair:
     """The SVD of `up @ down` without forming it, its singular values split evenly between the sides."""
-    q_up, r_up = torch.linalg.qr(up)
-    q_down, r_down = torch.linalg.qr(down.T)
-    u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    u, s, vh = thin_svd(up, down)
     root = s.sqrt()
-    return Pair(q_up @ (u * root), (root[:, None] * vh) @ q_down.T, s)
+    return Pair(u * root, root[:, None] * vh, s)
 
 
 def dense_pair(delta: Float[Tensor, "d_out d_in"]) -> Pair:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 _NOISE = 0.65
 """Foretold drift from which on an edit is refused: among 900 artists, where more than 400 erased ones begin to take the
 others along (benchmarks/encoder_identity.md)."""
+
+_SHORT = 0.1
+"""Ways shorter than this share of a row's distance from the mean (a wording that begins as the guide does) count as so
+long: there is little to erase."""
 
 
 class Bounds(NamedTuple):
@@ -80,6 +85,14 @@ class Surroundings:
     def measured(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, "rows seen"]:
         """Rows as the readers see them, float64."""
         return rows.double() if self.lens is None else rows.double() @ self.lens.double().T
+
+    def far(self, rows: Float[Tensor, "rows d_text"]) -> Float[Tensor, " rows"]:
+        """How far rows lie from the mean, as the readers see it."""
+        return self.measured(rows.double() - self.mean).norm(dim=1)
+
+    def lengths(self, ways: Float[Tensor, "edits seen"], sources: Float[Tensor, "edits d_text"]) -> Tensor:
+        """How long the ways of source rows to their goals, as the readers see them, count as."""
+        return torch.maximum(ways.norm(dim=1), _SHORT * self.far(sources))
 
 
 class Guarded(NamedTuple):

@@ -21,9 +21,6 @@ _CORPUS = 60.0
 """Weight of the corpus in the first solve, beside source rows of weight 1."""
 _SPAN = 1e-7
 """Directions of the fixed rows under this share of the largest are rounding of float32."""
-_SHORT = 0.1
-"""Ways shorter than this share of a row's distance from the mean (a wording that begins as the guide does) count as so
-long: there is little to erase."""
 _NEAR = 1e-12
 """Lengths under this count as none."""
 _ROWS = 2048
@@ -49,9 +46,9 @@ class Weights(ABC):
         self.scale = torch.ones(problem.width, dtype=torch.float64) if around.scale is None else around.scale.double()
         self.ways = (problem.goals - problem.sources).double()
         self.seen = around.measured(self.ways)
-        self.far = torch.maximum(self.seen.norm(dim=1), _SHORT * self._far(problem.sources)).clamp(min=_NEAR)
-        self.kept_far = self._far(problem.kept).clamp(min=_NEAR)
-        self.ordinary_far = self._far(around.ordinary).square().sum()
+        self.far = around.lengths(self.seen, problem.sources).clamp(min=_NEAR)
+        self.kept_far = around.far(problem.kept).clamp(min=_NEAR)
+        self.ordinary_far = around.far(around.ordinary).square().sum()
         self.weights, self.kept_weights = problem.weights.double().clone(), problem.kept_weights.double().clone()
         self.corpus_weight = _CORPUS * float(self.weights.mean()) if len(self.weights) else 0.0
 
@@ -68,10 +65,6 @@ class Weights(ABC):
     @abstractmethod
     def _solve(self) -> Guarded:
         """The map of the present weights, and how far it is from every bound."""
-
-    def _far(self, rows: Tensor) -> Tensor:
-        """How far rows lie from the mean, as the readers see it."""
-        return self.around.measured(rows.double() - self.around.mean).norm(dim=1)
 
     def _none_free(self) -> ValueError:
         return ValueError(

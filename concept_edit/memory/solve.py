@@ -85,6 +85,15 @@ class Factors(NamedTuple):
         return self.left.double() @ self.right.double()
 
 
+def thin_svd(
+    left: Float[Tensor, "rows rank"], right: Float[Tensor, "rank columns"]
+) -> tuple[Float[Tensor, "rows n"], Float[Tensor, " n"], Float[Tensor, "n columns"]]:
+    """U, the singular values, and V transposed of `left @ right`, without forming it."""
+    (q, r), (p, s) = torch.linalg.qr(left), torch.linalg.qr(right.T)
+    u, sizes, v = torch.linalg.svd(r @ s.T, full_matrices=False)
+    return q @ u, sizes, v @ p.T
+
+
 def empty_factors(width: int) -> Factors:
     """The factors of an edit that changes no weight: rank 0."""
     return Factors(torch.zeros(width, 0), torch.zeros(0, width))
