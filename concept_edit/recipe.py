@@ -191,6 +191,15 @@ class Recipe(BaseModel):
         manners = sum(map(self.in_manner, self.edits))
         return (*own, *told_in_manner(self.preserve, MOST_TOLD // manners))
 
+    def taken_for(self, quickly: bool) -> dict[str, list[str]]:
+        """What spelling decided: the concepts told as a "style" and those told as a "thing", where an `Erase` names no
+        wordings and gets those of its kind."""
+        found: dict[str, list[str]] = {}
+        for edit in self.edits:
+            if isinstance(edit, Erase) and not edit.wordings and self.wordings_of(edit, quickly):
+                found.setdefault("style" if self.in_manner(edit) else "thing", []).append(edit.concept)
+        return found
+
     def _untold(self, edit: AnyEdit, quickly: bool) -> tuple[str, ...]:
         if self.method == "gated" and isinstance(edit, Erase | Moderate):
             return UNTOLD if len(self.edits) <= MOST_WORDED else ()

@@ -11,12 +11,14 @@ import typer
 
 import concept_edit as ce
 from concept_edit.commands.options import (
+    NONE,
     AsJson,
     Barred,
     Batch,
     Device,
     EditOption,
     Guidance,
+    Kept,
     ModelName,
     Prompts,
     Quiet,
@@ -24,6 +26,7 @@ from concept_edit.commands.options import (
     Steps,
     Strength,
     named_values,
+    several,
     split,
 )
 from concept_edit.commands.telling import bar, print_json
@@ -54,8 +57,8 @@ def debias(
     concepts: Annotated[str, typer.Argument(help="Concepts to balance, separated by ';'.")] = "",
     *,
     recipe: Annotated[Path | None, typer.Option("--recipe", help="A recipe that balances concepts, YAML.")] = None,
-    across: Annotated[str, typer.Option("--across", help="Attributes and shares: 'man=0.5; woman=0.5'.")] = "",
-    preserve: Annotated[str, typer.Option("--preserve", help="Prompts to keep, separated by ';'.")] = "",
+    across: Annotated[list[str], several("--across", help="Attributes and shares: 'man=0.5; woman=0.5'.")] = NONE,
+    preserve: Kept = NONE,
     tolerance: Annotated[float, typer.Option("--tolerance", help="How near each share must come.")] = 0.08,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds at most.")] = 12,
     check: Annotated[int, typer.Option("--check", min=0, help="Pictures a concept in the closing check.")] = 48,
@@ -109,8 +112,8 @@ def calibrate(
     shown: Annotated[str, typer.Argument(help="What the slider should show more of: 'woman'.", show_default=False)],
     *,
     edit: EditOption,
-    prompts: Annotated[str, typer.Option("--ask", help="Prompts to paint, by ';'. [the slider's wordings]")] = "",
-    strengths: Annotated[str, typer.Option("--at", help="Strengths, by ';'. [nine over the slider's range]")] = "",
+    prompts: Annotated[list[str], several("--ask", help="Prompts to paint, by ';'. [the slider's wordings]")] = NONE,
+    strengths: Annotated[list[str], several("--at", help="Strengths, by ';'. [nine over the slider's range]")] = NONE,
     pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="Pictures at each strength.")] = 24,
     marks: Annotated[int, typer.Option("--marks", min=2, help="Marks at equal steps of what is seen.")] = 9,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the first picture of each strength.")] = 3001,
@@ -138,7 +141,7 @@ def calibrate(
             loaded,
             shown,
             labeller,
-            prompts=split(prompts),
+            prompts=split(*prompts),
             strengths=_numbers(strengths),
             pictures=pictures,
             seed=seed,
@@ -156,8 +159,8 @@ def calibrate(
 def layers(
     *,
     edit: EditOption,
-    kept: Annotated[str, typer.Option("--kept", help="Concepts that should stay, by ';'. [the recipe's]")] = "",
-    sizes: Annotated[str, typer.Option("--sizes", help="Layers in a window, by ';'. [every number]")] = "",
+    kept: Annotated[list[str], several("--kept", help="Concepts that should stay, by ';'. [the recipe's]")] = NONE,
+    sizes: Annotated[list[str], several("--sizes", help="Layers in a window, by ';'. [every number]")] = NONE,
     wording: Annotated[str, typer.Option("--ask", help="How a concept is asked for.")] = "a {}",
     seeds: Annotated[int, typer.Option("--seeds", "-n", min=1, help="Pictures of each concept.")] = 2,
     clip: ClipSource = "",
@@ -177,15 +180,15 @@ def layers(
     check_writable(out)
     numbers = _numbers(sizes)
     if any(size != int(size) or size < 1 for size in numbers):
-        raise ValueError(f"--sizes {sizes!r}: give whole numbers of layers, such as '2; 4'")
+        raise ValueError(f"--sizes {'; '.join(sizes)!r}: give whole numbers of layers, such as '2; 4'")
     loaded = ce.Edit.load(edit)
-    opened, labeller = _counting(model, device, clip, (*loaded.concepts, *split(kept)))
+    opened, labeller = _counting(model, device, clip, (*loaded.concepts, *split(*kept)))
     with bar("painting", not quiet) as progress:
         found = ce.search_layers(
             opened,
             loaded,
             labeller,
-            kept=split(kept),
+            kept=split(*kept),
             sizes=[int(size) for size in numbers],
             wording=wording,
             seeds=range(seeds),
@@ -204,12 +207,12 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; started again, it goes on.")] = Path("run"),
     report: Annotated[Path | None, typer.Option("--report", help=".html, .md or .json. [OUT/report.html]")] = None,
     strength: Strength = 1.0,
-    distances: Annotated[str, typer.Option("--distances", help="ssim; lpips; kid; fid, by ';'.")] = "ssim",
+    distances: Annotated[list[str], several("--distances", help="ssim; lpips; kid; fid, by ';'.")] = ["ssim"],  # noqa: B006
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first so many rows.")] = None,
     shard: Shard = None,
     per_set: Annotated[int, typer.Option("--per-set", min=1, help="Prompts of each chosen set.")] = 24,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of each chosen prompt.")] = 1,
-    barred: Barred = "",
+    barred: Barred = NONE,
     clip: ClipSource = "",
     steps: Steps = None,
     guidance: Guidance = None,
@@ -236,14 +239,14 @@ def evaluate(
             prompts,
             out=out,
             instruments=_instruments(clip, loaded.concepts, device),
-            distances=cast("tuple[Distance, ...]", split(distances)),
+            distances=cast("tuple[Distance, ...]", split(*distances)),
             strength=strength,
             settings=Settings(steps=steps, guidance_scale=guidance, batch_size=batch_size),
             limit=limit,
             shard=shard,
             seeds=range(1001, 1001 + seeds),
             per_set=per_set,
-            barred=split(barred),
+            barred=split(*barred),
             progress=progress,
         )
     if not launched_first():
@@ -278,7 +281,7 @@ def _instruments(clip: str, concepts: tuple[str, ...], device: str) -> Any:
     return Instruments(ZeroShot(towers, tuple(dict.fromkeys([*concepts, *EVERYDAY]))), towers)
 
 
-def _balancing(concepts: str, path: Path | None, across: str, preserve: str) -> ce.Recipe:
+def _balancing(concepts: str, path: Path | None, across: Sequence[str], preserve: Sequence[str]) -> ce.Recipe:
     """The recipe file with the named concepts added, each balanced across the given shares; without a file by `uce`,
     which what balancing reaches was measured with and which re-solves in no time."""
     asked = ce.Recipe.load(path) if path is not None else ce.Recipe(method="uce")
@@ -287,21 +290,21 @@ def _balancing(concepts: str, path: Path | None, across: str, preserve: str) -> 
         raise ValueError("say what to balance across, as in --across 'man=0.5; woman=0.5'")
     edits = (*asked.edits, *(ce.Debias(concept, across=shares) for concept in split(concepts)))
     fields = asked.model_dump(exclude={"edits", "preserve"})
-    return ce.Recipe(edits=edits, preserve=(*asked.preserve, *split(preserve)), **fields)
+    return ce.Recipe(edits=edits, preserve=(*asked.preserve, *split(*preserve)), **fields)
 
 
-def _shares(text: str) -> dict[str, float]:
+def _shares(texts: Sequence[str]) -> dict[str, float]:
     try:
-        return {name: float(share) for name, share in named_values(text).items()}
+        return {name: float(share) for name, share in named_values(*texts).items()}
     except ValueError as error:
-        raise ValueError(f"{text!r} are no shares; write them as in 'man=0.5; woman=0.5'") from error
+        raise ValueError(f"{'; '.join(texts)!r} are no shares; write them as in 'man=0.5; woman=0.5'") from error
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(texts: Sequence[str]) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in split(text))
+        return tuple(float(part) for part in split(*texts))
     except ValueError as error:
-        raise ValueError(f"{text!r} are no strengths; write them as in '-1; 0; 1.5'") from error
+        raise ValueError(f"{'; '.join(texts)!r} are no strengths; write them as in '-1; 0; 1.5'") from error
 
 
 def _tell(number: int, counted: Sequence[Counted]) -> None:

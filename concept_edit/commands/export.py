@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from concept_edit.commands.facts_files import export_facts, holds_facts
-from concept_edit.commands.options import AsJson, Companion, Device, Dtype, EditFile, Force, Naming, Quiet, named_values
+from concept_edit.commands.options import (
+    NONE,
+    AsJson,
+    Companion,
+    Device,
+    Dtype,
+    EditFile,
+    Force,
+    Naming,
+    Quiet,
+    named_values,
+    several,
+    split,
+)
 from concept_edit.commands.telling import print_json
 
 if TYPE_CHECKING:
@@ -34,7 +47,7 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="What to write; wi
 Rank = Annotated[int | None, typer.Option("--rank", help="LoRA rank; exact when left out.")]
 Energy = Annotated[float | None, typer.Option("--energy", help="Share of the change to keep, e.g. 0.999.")]
 Tolerance = Annotated[float, typer.Option("--tolerance", help="Largest relative error a LoRA may have.")]
-Concepts = Annotated[str, typer.Option("--concepts", help="LoRA of these concepts alone, by ';'.")]
+Concepts = Annotated[list[str], several("--concepts", help="LoRA of these concepts alone, by ';'.")]
 PerConcept = Annotated[bool, typer.Option("--per-concept", help="One LoRA for each concept; they add up.")]
 Strength = Annotated[float, typer.Option("--strength", help="Strength baked into checkpoint, folder or K/V.")]
 Sidecar = Annotated[bool, typer.Option("--sidecar", help="Also the .json that A1111 shows beside a LoRA.")]
@@ -42,7 +55,8 @@ Preview = Annotated[str | None, typer.Option("--preview", help="Paint this promp
 Repo = Annotated[str | None, typer.Option("--repo", help="With --as hub: owner/name.")]
 Upload = Annotated[bool, typer.Option("--upload", help="With --as hub: upload too; else the folder is only written.")]
 Keys = Annotated[
-    str, typer.Option("--keys", help="For a checkpoint of a release: who must have signed, 'ada=ada.pub; ben=ben.pub'.")
+    list[str],
+    several("--keys", help="For a checkpoint of a release: who must have signed, 'ada=ada.pub; b=b.pub'."),
 ]
 
 
@@ -88,14 +102,14 @@ def export_command(
     rank: Rank = None,
     energy: Energy = None,
     tolerance: Tolerance = 0.01,
-    concepts: Concepts = "",
+    concepts: Concepts = NONE,
     per_concept: PerConcept = False,
     strength: Strength = 1.0,
     sidecar: Sidecar = False,
     preview: Preview = None,
     repo: Repo = None,
     upload: Upload = False,
-    keys: Keys = "",
+    keys: Keys = NONE,
     device: Device = "auto",
     force: Force = False,
     as_json: AsJson = False,
@@ -107,11 +121,10 @@ def export_command(
     """
     import concept_edit as ce
 
-    named = tuple(part.strip() for part in concepts.split(";") if part.strip())
     many = len(model) > 1 or per_concept
     wish = _Wish(
-        edit, kind, out, many, naming, dtype, rank, energy, tolerance, named, per_concept, strength, sidecar, preview,
-        repo, upload, named_values(keys), force,
+        edit, kind, out, many, naming, dtype, rank, energy, tolerance, split(*concepts), per_concept, strength, sidecar,
+        preview, repo, upload, named_values(*keys), force,
     )  # fmt: skip
     loaded, results = ce.Edit.load(edit), list[dict[str, Any]]()
     facts_edit = holds_facts(edit)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+NONE: list[str] = []
+"""What an option of several parts is where nobody gives it."""
+
+
+def several(*names: str, help: str) -> Any:
+    """An option of several parts, given by ';' or by repeating it."""
+    return typer.Option(*names, help=help, metavar="TEXT")
+
+
 Concepts = Annotated[str, typer.Argument(help="Concepts, separated by ';'.", show_default=False)]
-ConceptsFlag = Annotated[str, typer.Option("--edit_concepts", "--erase_concepts", help="As CONCEPTS (UCE's flag).")]
+ConceptsFlag = Annotated[list[str], several("--edit_concepts", "--erase_concepts", help="As CONCEPTS (UCE's flag).")]
 ConceptsFile = Annotated[
     Path | None, typer.Option("--concepts-file", help="Text file, one concept a line, or CSV with a 'concept' column.")
 ]
 Guide = Annotated[
-    str | None,
-    typer.Option(
+    list[str] | None,
+    several(
         "--guide",
         "--guide_concepts",
         "--guided_concept",
@@ -22,7 +31,7 @@ Guide = Annotated[
         help="What to paint instead: one guide, or one for each, by ';'.",
     ),
 ]
-Kept = Annotated[str, typer.Option("--preserve", "--preserve_concepts", help="Prompts to keep, separated by ';'.")]
+Kept = Annotated[list[str], several("--preserve", "--preserve_concepts", help="Prompts to keep, separated by ';'.")]
 KeptFile = Annotated[Path | None, typer.Option("--preserve-file", help="Prompts to keep, as --concepts-file.")]
 Ridge = Annotated[float, typer.Option("--ridge", "--lamb", help="How strongly every matrix is held to its old value.")]
 EraseScale = Annotated[float, typer.Option("--erase-scale", "--erase_scale", help="Weight of all edits.")]
@@ -37,8 +46,8 @@ Tokens = Annotated[
     ),
 ]
 Wordings = Annotated[
-    str,
-    typer.Option(
+    list[str],
+    several(
         "--wordings",
         help="Wordings: style, art, object, or templates with {}, by ';'; '{}' is the word alone. [of its kind]",
     ),
@@ -69,7 +78,7 @@ Common = Annotated[
     bool | None,
     typer.Option("--common/--no-common", help="Guarded: hold some 900 common names too. [where encoders are CLIP's]"),
 ]
-Layers = Annotated[str, typer.Option("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
+Layers = Annotated[list[str], several("--layers", help="Roles (k; v; pooled) or name patterns, by ';'. All if none.")]
 ModelName = Annotated[
     str, typer.Option("--model", "--model_id", help="demo, a hub id, a diffusers folder or a .safetensors checkpoint.")
 ]
@@ -103,18 +112,18 @@ Dtype = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Shard = Annotated[str | None, typer.Option("--shard", help="i/n: the i-th of n interleaved shares.")]
 Prompts = Annotated[Path | None, typer.Option("--prompts", help="CSV with prompt and evaluation_seed.")]
-Barred = Annotated[str, typer.Option("--barred", help="Concepts whose pictures are not shown, by ';'.")]
-Keys = Annotated[str, typer.Option("--keys", help="Who must have signed: 'ada=ada.pub; ben=ben.pub'.")]
+Barred = Annotated[list[str], several("--barred", help="Concepts whose pictures are not shown, by ';'.")]
+Keys = Annotated[list[str], several("--keys", help="Who must have signed: 'ada=ada.pub; ben=ben.pub'.")]
 
 
-def split(text: str) -> tuple[str, ...]:
-    """'a; b' as parts, empty ones left out."""
-    return tuple(part.strip() for part in text.split(";") if part.strip())
+def split(*texts: str) -> tuple[str, ...]:
+    """'a; b', 'c' as parts, empty ones left out."""
+    return tuple(part.strip() for text in texts for part in text.split(";") if part.strip())
 
 
-def named_values(text: str) -> dict[str, str]:
+def named_values(*texts: str) -> dict[str, str]:
     """'a=b; c=d' as a table."""
-    parts = [part.partition("=") for part in split(text)]
+    parts = [part.partition("=") for part in split(*texts)]
     if any(not (name.strip() and sign and value.strip()) for name, sign, value in parts):
-        raise ValueError(f"{text!r} is not of the form 'name=value; name=value'")
+        raise ValueError(f"{'; '.join(texts)!r} is not of the form 'name=value; name=value'")
     return {name.strip(): value.strip() for name, _, value in parts}

@@ -9,6 +9,7 @@ import typer
 
 import concept_edit as ce
 from concept_edit.commands.options import (
+    NONE,
     AsJson,
     Barred,
     Device,
@@ -20,6 +21,7 @@ from concept_edit.commands.options import (
     Steps,
     Strength,
     named_values,
+    several,
     split,
 )
 from concept_edit.commands.telling import bar, print_json
@@ -38,8 +40,8 @@ def release(
     run: Annotated[Path | None, typer.Option("--run", help="Evaluate in this run folder and put it in.")] = None,
     prompts: Prompts = None,
     decision: Annotated[str, typer.Option("--decision", help="What was decided.")] = "not decided",
-    reviewers: Annotated[str, typer.Option("--reviewers", help="Who decided, by ';'.")] = "",
-    barred: Barred = "",
+    reviewers: Annotated[list[str], several("--reviewers", help="Who decided, by ';'.")] = NONE,
+    barred: Barred = NONE,
     rollback: Annotated[str, typer.Option("--rollback", help="Command that brings the original back.")] = "",
     strength: Strength = 1.0,
     steps: Steps = None,
@@ -52,7 +54,7 @@ def release(
     from concept_edit.evaluation import Settings
 
     loaded, opened = ce.Edit.load(edit), ce.open_model(model, device=_hashed_on(device))
-    told = Decision(decision, split(reviewers), split(barred), rollback)
+    told = Decision(decision, split(*reviewers), split(*barred), rollback)
     report = None
     if run is not None:
         with bar("painting", not quiet) as progress:
@@ -71,7 +73,7 @@ def verify(
     edit: EditFile,
     *,
     manifest: Annotated[Path | None, typer.Option("--manifest", help="[manifest.json beside the edit]")] = None,
-    keys: Keys = "",
+    keys: Keys = NONE,
     corpus: Annotated[Path | None, typer.Option("--corpus", help="The corpus file it was solved with.")] = None,
     model: ModelName = "demo",
     device: Device = "auto",
@@ -89,7 +91,7 @@ def verify(
         from concept_edit.audit.signing import check_signatures
 
         folder = (manifest or edit).parent
-        found = Verification((*found.findings, *check_signatures(folder, named_values(keys))))
+        found = Verification((*found.findings, *check_signatures(folder, named_values(*keys))))
     if as_json:
         facts = [{"part": f.part, "ok": f.ok, "text": f.text} for f in found.findings]
         print_json({"ok": found.ok, "touched": list(found.touched), "findings": facts})

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import concept_edit as ce
 from concept_edit.commands.facts_files import holds_facts, sentences
 from concept_edit.commands.facts_files import outline as facts_outline
-from concept_edit.commands.options import AsJson, Device, EditFile, ModelName, Quiet, split
+from concept_edit.commands.options import NONE, AsJson, Device, EditFile, ModelName, Quiet, several, split
 from concept_edit.commands.telling import print_json
 from concept_edit.files import replace_file
 from concept_edit.reading.kinds import EDIT
@@ -52,7 +52,7 @@ def show(edit: EditFile, *, as_json: AsJson = False) -> None:
 def diagnose(
     edit: EditFile,
     *,
-    held_out: Annotated[str, typer.Option("--held-out", help="Prompts that should not move, by ';'.")] = "",
+    held_out: Annotated[list[str], several("--held-out", help="Prompts that should not move, by ';'.")] = NONE,
     model: ModelName = "demo",
     device: Device = "auto",
     as_json: AsJson = False,
@@ -61,7 +61,7 @@ def diagnose(
     """Measure an edit on the text side: no image, seconds."""
     loaded = ce.Edit.load(edit)
     opened = ce.open_model(model, device=device)
-    found = ce.diagnose(opened, loaded, held_out=split(held_out), progress=not (quiet or as_json))
+    found = ce.diagnose(opened, loaded, held_out=split(*held_out), progress=not (quiet or as_json))
     if as_json:
         return print_json(found.as_dict())
     typer.echo(f"{found.table()}\n\nverdict: {found.verdict}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -11,6 +11,7 @@ import typer
 
 import concept_edit as ce
 from concept_edit.commands.options import (
+    NONE,
     AsJson,
     Common,
     Concepts,
@@ -37,6 +38,7 @@ from concept_edit.commands.options import (
     Strict,
     Tokens,
     Wordings,
+    several,
     split,
 )
 from concept_edit.commands.show import Outline, facts_of, sentence_of
@@ -59,10 +61,10 @@ def register(app: typer.Typer) -> None:
 def erase(
     concepts: Concepts = "",
     *,
-    edit_concepts: ConceptsFlag = "",
+    edit_concepts: ConceptsFlag = NONE,
     concepts_file: ConceptsFile = None,
     guide: Guide = None,
-    preserve: Kept = "",
+    preserve: Kept = NONE,
     preserve_file: KeptFile = None,
     ridge: Ridge = 0.5,
     erase_scale: EraseScale = 1.0,
@@ -71,10 +73,10 @@ def erase(
     method: Method = None,
     corpus: CorpusFile = None,
     common: Common = None,
-    wordings: Wordings = "",
+    wordings: Wordings = NONE,
     expand_prompts: Expand = "false",
     concept_type: Kind = None,
-    layers: Layers = "",
+    layers: Layers = NONE,
     model: ModelName = "demo",
     device: Device = "auto",
     out: Out = None,
@@ -88,9 +90,9 @@ def erase(
     """Erase concepts: paint the guide wherever they are asked for."""
     default = "art" if concept_type == "art" else ""
     as_uce, unsafe = expand_prompts == "true", concept_type == "unsafe"
-    words = (*split(wordings), *([concept_type or "object"] if as_uce and not unsafe else []))
-    guides = [part.strip() for part in (default if guide is None else guide).split(";")]
-    edits = _listed(";".join((concepts, edit_concepts)), guides, words)
+    words = (*split(*wordings), *([concept_type or "object"] if as_uce and not unsafe else []))
+    guides = [part.strip() for part in (default if guide is None else ";".join(guide)).split(";")]
+    edits = _listed(";".join((concepts, *edit_concepts)), guides, words)
     if concepts_file is not None:
         edits += read_concepts(concepts_file, guide=guides[0], wordings=words)
     recipe = Recipe(
@@ -100,7 +102,7 @@ def erase(
         erase_scale=erase_scale,
         preserve_scale=preserve_scale,
         keep_common=common,
-        layers=split(layers),
+        layers=split(*layers),
         **_how(method, tokens, published=bool(edit_concepts or concept_type or save_dir or exp_name) or as_uce),
     )
     target = out or (save_dir or Path()) / f"{exp_name or 'edit'}.safetensors"
@@ -111,15 +113,15 @@ def moderate(
     concepts: Concepts = "",
     *,
     concepts_file: ConceptsFile = None,
-    preserve: Kept = "",
+    preserve: Kept = NONE,
     preserve_file: KeptFile = None,
     ridge: Ridge = 0.5,
     tokens: Tokens = None,
     method: Method = None,
     corpus: CorpusFile = None,
     common: Common = None,
-    wordings: Wordings = "",
-    layers: Layers = "",
+    wordings: Wordings = NONE,
+    layers: Layers = NONE,
     model: ModelName = "demo",
     device: Device = "auto",
     out: Out = None,
@@ -129,14 +131,14 @@ def moderate(
     quiet: Quiet = False,
 ) -> None:
     """Suppress concepts: paint the empty prompt wherever they are asked for."""
-    words = split(wordings)
+    words = split(*wordings)
     listed = _listed(concepts, ("",), words)
     if concepts_file is not None:
         listed += read_concepts(concepts_file, wordings=words)
     edits = tuple(_moderated(edit) for edit in listed)
     kept = _kept(preserve, preserve_file)
     how = _how(method, tokens)
-    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, keep_common=common, layers=split(layers), **how)
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, keep_common=common, layers=split(*layers), **how)
     target = out or Path("edit.safetensors")
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
@@ -147,18 +149,18 @@ def steer(
     towards: Annotated[str, typer.Option("--towards", help="The upper end, {} for the concept: 'old {}'.")],
     away: Annotated[str, typer.Option("--away", help="The lower end: 'young {}'. [the concept as it is]")] = "",
     contrasts: Annotated[
-        str, typer.Option("--contrasts", help="Other concepts whose ends make the direction too, by ; .")
-    ] = "",
+        list[str], several("--contrasts", help="Other concepts whose ends make the direction too, by ';'.")
+    ] = NONE,
     low: Annotated[float, typer.Option("--from", help="Lowest strength the slider is meant for.")] = -2.0,
     high: Annotated[float, typer.Option("--to", help="Highest strength.")] = 2.0,
-    preserve: Kept = "",
+    preserve: Kept = NONE,
     preserve_file: KeptFile = None,
     ridge: Ridge = 0.5,
     tokens: Tokens = None,
     method: Method = None,
     corpus: CorpusFile = None,
-    wordings: Wordings = "object",
-    layers: Layers = "",
+    wordings: Wordings = ["object"],  # noqa: B006
+    layers: Layers = NONE,
     model: ModelName = "demo",
     device: Device = "auto",
     out: Out = None,
@@ -173,14 +175,14 @@ def steer(
             concept,
             towards=towards.replace("{}", concept),
             away=away.replace("{}", concept),
-            contrasts=tuple(other for other in split(contrasts) if other != concept),
+            contrasts=tuple(other for other in split(*contrasts) if other != concept),
             range=(low, high),
-            wordings=split(wordings),
+            wordings=split(*wordings),
         )
         for concept in split(concepts)
     )
     kept = _kept(preserve, preserve_file)
-    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(layers), **_how(method, tokens))
+    recipe = Recipe(edits=edits, preserve=kept, ridge=ridge, layers=split(*layers), **_how(method, tokens))
     target = out or Path("edit.safetensors")
     _solve(recipe, _Work(model, device, target, corpus, statistics, strict, as_json, quiet))
 
@@ -233,8 +235,11 @@ def _solve(recipe: Recipe, work: _Work) -> None:
     facts |= {"predicted": dict(edit.predicted)} if edit.predicted else {}
     unknown = _unknown(model, recipe)
     facts |= {"unknown": [found.word for found in unknown]}
+    kinds = recipe.taken_for(model.reads_briefly)
+    facts |= {"taken_for": kinds} if kinds else {}
     spent = f"encoded in {seconds['encode']:.2f} s, solved and written in {seconds['solve']:.2f} s"
-    lines = [sentence_of(outline, work.out), *_foretold(edit), *(f"note: {found.sentence}" for found in unknown), spent]
+    notes = [f"note: {found.sentence}" for found in unknown]
+    lines = [sentence_of(outline, work.out), *_spelt(kinds), *_foretold(edit), *notes, spent]
     say(facts, "\n".join(lines), work.as_json, work.quiet)
 
 
@@ -242,6 +247,12 @@ def _unknown(model: Model, recipe: Recipe) -> list[Familiar]:
     """Concepts that the model reads like made-up words; of longer lists the first so many are looked at."""
     found = ce.familiar(model, list(dict.fromkeys(recipe.concepts))[:_LOOKED_AT])
     return [each for each in found if each.verdict == "unknown"]
+
+
+def _spelt(kinds: Mapping[str, Sequence[str]]) -> list[str]:
+    """What concepts were taken for, as nobody said it."""
+    told = [f"{', '.join(names[:_TOLD])}{', ...' * (len(names) > _TOLD)}: as a {kind}" for kind, names in kinds.items()]
+    return [f"told, by spelling, {'; '.join(told)} (if not: --wordings object, or style)"] if told else []
 
 
 def _foretold(edit: Edit) -> list[str]:
@@ -259,6 +270,8 @@ def _foretold(edit: Edit) -> list[str]:
     return lines
 
 
+_TOLD = 6
+"""Concepts that a sentence names."""
 _LOOKED_AT = 64
 """Concepts whose words are held against made-up ones."""
 _MEANING = {
@@ -293,6 +306,6 @@ def _words(text: str, option: str) -> tuple[str, ...]:
     return words
 
 
-def _kept(text: str, path: Path | None) -> tuple[str, ...]:
-    kept = _words(text, "--preserve-file")
+def _kept(texts: Sequence[str], path: Path | None) -> tuple[str, ...]:
+    kept = _words(";".join(texts), "--preserve-file")
     return (*kept, *(edit.concept for edit in (read_concepts(path) if path else ())))

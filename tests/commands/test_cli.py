@@ -63,6 +63,24 @@ def test_erase_writes_the_edit_that_the_library_solves(call, folder, tmp_path):
     assert (tmp_path / "direct.safetensors").read_bytes() == (tmp_path / "e.safetensors").read_bytes()
 
 
+def test_an_option_given_twice_is_a_list_as_with_semicolons(call):
+    twice = ("--preserve", "Monet; cat", "--preserve", "dog", "--guide", "art", "--guide", "tree", "--layers", "k",
+             "--layers", "v", "--wordings", "a {}", "--wordings", "object")  # fmt: skip
+    assert call("erase", "Van Gogh; Picasso", *twice, "-q") == (0, "", "")
+    recipe = ce.Edit.load("edit.safetensors").recipe
+    assert (recipe.preserve, recipe.layers) == (("Monet", "cat", "dog"), ("k", "v"))
+    assert [(e.guide, e.wordings) for e in recipe.edits] == [("art", ("a {}", "object")), ("tree", ("a {}", "object"))]
+
+
+def test_the_command_line_says_what_a_spelling_was_taken_for(call):
+    _, out, _ = call("erase", "Van Gogh; cat; dog")
+    assert "told, by spelling, Van Gogh: as a style; cat, dog: as a thing (if not: --wordings object, or style)" in out
+    _, out, _ = call("erase", "Van Gogh", "--json")
+    assert json.loads(out)["taken_for"] == {"style": ["Van Gogh"]}
+    for said in (("--wordings", "object"), ("--tokens", "last")):
+        assert "by spelling" not in call("erase", "Van Gogh", *said)[1]
+
+
 def test_the_uce_scripts_flags_are_understood(call, folder):
     code, out, _ = call(
         "erase", "--edit_concepts", "Van Gogh; Monet", "--guide_concepts", "art; cat", "--preserve_concepts", "dog",
