@@ -34,6 +34,7 @@ from concept_edit.asked.wordings import (
 from concept_edit.asked.written import explain, line_of, parsed
 from concept_edit.files import replace_file
 from concept_edit.notes import CutWarning, MethodWarning
+from concept_edit.prompts.names import THINGS
 from concept_edit.reading.plain import read_text
 from concept_edit.reading.yaml_text import MOST_CHARACTERS
 
@@ -67,7 +68,7 @@ whose one matrix has room for about as many rows as it is wide."""
 MOST_WORDS = 6
 """Words of a concept that a guarded solve tells in wordings nobody named; what is longer is a wording itself."""
 MOST_TOLD = 48
-"""Kept things that styles are told in, over all of them."""
+"""Things that styles are told in, over all of them: kept ones, and common ones where these are fewer."""
 
 
 def _rule_of(method: Any) -> Tokens:
@@ -172,8 +173,8 @@ class Recipe(BaseModel):
 
     def in_manner(self, edit: AnyEdit) -> bool:
         """Whether an edit is of a style or an artist: an `Erase` in the set "style" that does not name "object" too, or
-        one whose concept is called like one and that names both or no wordings. It is told in things that are kept, and
-        led to nobody's style, where the centroid of kept prompts would be a little of each."""
+        one whose concept is called like one and that names both or no wordings. It is told in kept and in common things
+        and led to nobody's style, where the centroid of kept prompts would be a little of each."""
         if self.method == "uce" or not isinstance(edit, Erase):
             return False
         if "style" in edit.wordings and "object" not in edit.wordings:
@@ -184,12 +185,12 @@ class Recipe(BaseModel):
         """The wordings an edit is solved with: its own, or sets where it names none. An `Erase` or a `Moderate` under
         method `gated`, which knows what is asked by rows it has met, takes those of `UNTOLD`; an `Erase` under
         `guarded` those of `UNTOLD_THING`, or of `UNTOLD` where it is `in_manner`, of a model that reads them `quickly`.
-        What is in a manner is told in kept things, too. `("{}",)`: the concept alone."""
+        What is in a manner is told in kept and in common things, too. `("{}",)`: the concept alone."""
         own = edit.wordings or self._untold(edit, quickly)
         if not (quickly and own and self.in_manner(edit)):
             return own
         manners = sum(map(self.in_manner, self.edits))
-        return (*own, *told_in_manner(self.preserve, MOST_TOLD // manners))
+        return (*own, *told_in_manner(self.preserve, MOST_TOLD // manners, THINGS))
 
     def taken_for(self, quickly: bool) -> dict[str, list[str]]:
         """What spelling decided: the concepts told as a "style" and those told as a "thing", where an `Erase` names no

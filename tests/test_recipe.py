@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 import concept_edit as ce
-from concept_edit.asked.wordings import UNTOLD_THING, is_manner, told_in_manner
-from concept_edit.recipe import MethodWarning, pair_up, read_concepts
+from concept_edit.asked.wordings import UNTOLD, UNTOLD_THING, is_manner, told_in_manner
+from concept_edit.recipe import MOST_TOLD, MethodWarning, pair_up, read_concepts
 
 ROOT = Path(__file__).parent.parent
 ARTISTS = ROOT.parent / "shared" / "data" / "prompts" / "artists_1734.txt"
@@ -237,15 +237,32 @@ def test_a_style_is_told_in_kept_things_each_in_one_way():
     assert told_in_manner(kept, 0) == ()
 
 
+def test_common_things_fill_up_what_a_style_is_told_in():
+    common = ("cat", "Dog", "shoe", "tree", "Van Gogh")
+    told = told_in_manner(("dog", "old house"), 4, common)
+    assert told == ("a dog in the style of {}", "an old house by {}", "{}'s drawing of a cat", "a tree in {} style")
+    assert told_in_manner(("dog", "old house"), 2, common) == told[:2]
+    assert [len(told_in_manner((), most, common)) for most in (0, 3, 48)] == [0, 3, 5]
+
+
+def test_a_typed_style_is_told_in_as_many_things_whatever_is_kept():
+    def told(*kept, names=("Monet",)):
+        recipe = ce.Recipe(edits=list(map(ce.Erase, names)), preserve=kept)
+        return [len(recipe.wordings_of(edit, quickly=True)) - len(UNTOLD) for edit in recipe.edits]
+
+    assert told() == told("dog") == told(*(f"thing {n}" for n in range(200))) == [MOST_TOLD]
+    assert told("dog", names=("Monet", "cubism")) == [MOST_TOLD // 2] * 2
+
+
 def test_wordings_nobody_named_are_those_of_the_kind():
     def taken(edit, quickly=True, edits=1, **settings):
         others = [ce.Erase(f"thing {n}") for n in range(edits - 1)]
-        return ce.Recipe(edits=[edit, *others], preserve=["dog"], **settings).wordings_of(edit, quickly)
+        return ce.Recipe(edits=[edit, *others], preserve=["dog"], **settings).wordings_of(edit, quickly)[:4]
 
-    told = "a dog in the style of {}"
+    told = ("a dog in the style of {}", "a tortoise by {}")
     assert taken(ce.Erase("cat")) == UNTOLD_THING
-    assert taken(ce.Erase("Monet")) == ("style", "object", told)
-    assert taken(ce.Erase("cat", wordings="style")) == ("style", told)
+    assert taken(ce.Erase("Monet")) == ("style", "object", *told)
+    assert taken(ce.Erase("cat", wordings="style")) [:3] == ("style", *told)
     assert taken(ce.Erase("Monet", wordings="{}")) == ("{}",)
     assert taken(ce.Erase("cat", wordings=("style", "object"))) == ("style", "object")
     assert taken(ce.Erase("cat"), quickly=False) == taken(ce.Erase("Monet"), quickly=False) == ()
@@ -254,7 +271,7 @@ def test_wordings_nobody_named_are_those_of_the_kind():
     assert taken(ce.Erase("a photo of a cat on a mat")) == ()
     assert taken(ce.Moderate("cat")) == taken(ce.Erase("cat"), method="uce") == ()
     assert taken(ce.Erase("cat"), method="gated") == ("style", "object")
-    assert taken(ce.Erase("Monet"), method="gated") == ("style", "object", told)
+    assert taken(ce.Erase("Monet"), method="gated") == ("style", "object", *told)
     assert taken(ce.Erase("Monet", wordings="style"), method="uce") == ("style",)
 
 

@@ -60,13 +60,21 @@ def is_manner(concept: str) -> bool:
     return any(word[0].isupper() for word in words) or last in ("art", "style") or last.endswith("ism")
 
 
-def told_in_manner(kept: Sequence[str], most: int) -> tuple[str, ...]:
+def told_in_manner(kept: Sequence[str], most: int, common: Sequence[str] = ()) -> tuple[str, ...]:
     """Templates of things in a manner, "a dog in the style of {}", of at most so many of the things that are kept:
-    short prompts that do not themselves name a manner; five ways of saying it in turn."""
+    short prompts that do not themselves name a manner; five ways of saying it in turn. Where these are fewer, `common`
+    things fill them up."""
     things = [prompt for prompt in kept if prompt and len(prompt.split()) <= _LONG and not is_manner(prompt)]
-    count = min(len(things), most)
-    chosen = [things[n * len(things) // count] for n in range(count)]
+    named = set(map(normal, things))
+    others = [thing for thing in common if normal(thing) not in named]
+    chosen = (*_spread(things, most), *_spread(others, most - len(things)))
     return tuple(_IN_MANNER[n % len(_IN_MANNER)].replace("{thing}", _a(thing)) for n, thing in enumerate(chosen))
+
+
+def _spread(things: Sequence[str], most: int) -> tuple[str, ...]:
+    """At most so many, evenly."""
+    count = max(0, min(len(things), most))
+    return tuple(things[n * len(things) // count] for n in range(count))
 
 
 def _a(thing: str) -> str:

@@ -108,3 +108,5 @@ COMMON = tuple(dict.fromkeys(name for text in (PHOTOGRAPHED, DRAWN, PEOPLE, ART)
 """All of them, each once."""
 ARTFUL = _names(ART)
 """Those that name art."""
+THINGS = tuple(dict.fromkeys((*_names(PHOTOGRAPHED), *_names(DRAWN))))
+"""Those that name things."""
