@@ -119,6 +119,11 @@ def _without(**changed: Any) -> Callable[[Cell], Recipe]:
     return lambda cell: guarded(cell).model_copy(update=changed)
 
 
+def typed(method: str) -> Callable[[Cell], Recipe]:
+    """Nothing said of what goes but its name."""
+    return lambda cell: _without(method=method, edits=tuple(map(Erase, erased(cell))))(cell)
+
+
 def own_guide(cell: Cell) -> Recipe:
     return guarded(cell).model_copy(update={"edits": edits(cell, "a drawing")})
 
@@ -142,9 +147,12 @@ ABLATIONS: dict[str, Callable[[Cell], Recipe]] = {
     "gated, last token only": lambda cell: gated(cell).model_copy(update={"tokens": "last"}),
     "guarded, empty prompt free": guarded,
     "UCE, rest kept, subject tokens": lambda cell: uce_kept(cell).model_copy(update={"tokens": "subject"}),
+    "guarded, one word typed": typed("guarded"),
+    "gated, one word typed": typed("gated"),
 }
+TYPED = ("guarded, one word typed", "gated, one word typed")
 NULL_FREE = "guarded, empty prompt free"
-CORE = (*tuple(ABLATIONS)[:5], "guarded, last token only", NULL_FREE)
+CORE = (*tuple(ABLATIONS)[:5], "guarded, last token only", NULL_FREE, *TYPED)
 ABLATED = {12: tuple(ABLATIONS), 5: CORE, 24: CORE}
 """Sizes at which parts are taken out, and which."""
 ALL = METHODS | ABLATIONS
@@ -153,7 +161,7 @@ ALL = METHODS | ABLATIONS
 def cells() -> list[Cell]:
     found = [Cell("concept", "original", 0), Cell("style", "original", 0)]
     found += [Cell("concept", method, n) for n in SIZES for method in METHODS]
-    found += [Cell("style", method, n) for n in (1, 2, 3) for method in (*METHODS, "gated, 1 % of captions")]
+    found += [Cell("style", method, n) for n in (1, 2, 3) for method in (*METHODS, "gated, 1 % of captions", *TYPED)]
     return found + [Cell("concept", method, n) for n, methods in ABLATED.items() for method in methods]
 
 

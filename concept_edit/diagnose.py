@@ -31,7 +31,7 @@ from concept_edit.recipe import AUTO, Erase, Moderate, Recipe, normal
 _LEFT, _DRIFT, _NULL = (0.3, 0.42), (0.3, 0.42), (0.1, 0.5)
 """From where on to look, and from where on bad. Drift of captions that name what the model draws sorts all but two of
 62 judged edits at 0.42 into those that kept 95 % of their pictures and those that did not; of plain captions, which
-name none of it, 54 of 68 at 0.3 and 48 at 0.42. Concepts under 0.3 were named in a fifth of theirs at most."""
+name none of it, 62 of 80 at 0.3 and 56 at 0.42. Concepts under 0.3 were named in a fifth of theirs at most."""
 _MOST = 100
 """Concepts looked at one by one; of longer recipes the first so many."""
 _SITES = 32
