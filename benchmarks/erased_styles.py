@@ -39,6 +39,14 @@ GROUPS = {
 CASES = [case for cases in GROUPS.values() for case in cases]
 MORE = ("{style}'s picture of a {thing}", "a {style} sticker of a {thing}")
 """Unseen wordings beside those of rivals.md."""
+FURTHER = (
+    *("{thing}, the way {style} would draw it", "{style} drew this {thing}", "a {style} icon of a {thing}"),
+    *("a {thing} from the {style} set", "a {thing} emoji by {style}"),
+)
+"""Unseen wordings that the embedded model hardly follows: the style shows in half of its own pictures, the thing in
+fewer."""
+LEFT = ("exact", "unseen", "further")
+"""Groups of pictures that ask for an erased style."""
 
 
 def everything(gone: Sequence[str]) -> tuple[str, ...]:
@@ -84,7 +92,7 @@ def shots(gone: Sequence[str]) -> list[tuple[str, str, str, str]]:
             group = "exact" if style in gone else "other"
             found.append((group, thing, style, caption(STYLED, thing, style)))
         found += [("unseen", thing, s, caption(w, thing, s)) for s in gone for w in (*UNSEEN_STYLED, *MORE)]
-    return found
+    return found + [("further", thing, s, caption(w, thing, s)) for thing in SCENES for s in gone for w in FURTHER]
 
 
 def paint(out: Path) -> None:
@@ -115,14 +123,14 @@ def shown(rows: Sequence[Sequence[str]], group: str, what: str) -> str:
 def table(out: Path) -> None:
     lines = list[str]()
     for name, cases in GROUPS.items():
-        columns = ("left, exact ↓", "left, unseen ↓", "other styles ↑", "thing still named ↑", *OTHERS)
+        columns = [*(f"left, {group} ↓" for group in LEFT), "other styles ↑", "thing still named ↑", *OTHERS]
         lines += [f"### {name[0].upper()}{name[1:]}", "", f"| edit | {' | '.join(columns)} |"]
         lines += ["|" + "---|" * (1 + len(columns))]
         for number, cell in enumerate(CELLS):
             rows = [row for c in cases for row in json.loads((out / f"{'-'.join(c)}-{number}.json").read_text())]
-            gone = {style: [r for r in rows if r[0] != "other" and r[2] == style] for style in OTHERS}
-            told = [shown(rows, "exact", "style"), shown(rows, "unseen", "style")]
-            told += [shown(rows, "other", "style"), shown(rows, "", "thing")]
+            main = [row for row in rows if row[0] != "further"]
+            gone = {style: [r for r in main if r[0] != "other" and r[2] == style] for style in OTHERS}
+            told = [shown(rows, group, "style") for group in (*LEFT, "other")] + [shown(main, "", "thing")]
             lines.append(f"| {cell} | {' | '.join([*told, *(shown(gone[s], '', 'style') for s in OTHERS)])} |")
         lines.append("")
     into_page(PAGE, lines)

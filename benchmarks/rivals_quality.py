@@ -16,12 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -298,6 +297,10 @@ class Work:
         return found
 
 
+Weights = numpy.ndarray | None
+"""How often each unit was drawn, (draws x units); None: each once."""
+
+
 @dataclass
 class Figures:
     """Shares of a kind's pictures, beside those of the original."""
@@ -314,17 +317,27 @@ class Figures:
         named = row["said"] == row["thing"]
         return named if (what or self.kind) == "concept" else row["drawn"] == row["style"]
 
-    def share(self, group: str, weights: dict[str, int] | None = None, what: str = "") -> float:
-        """Of the groups that begin so, the share named right, relative to the original's where it is kept."""
+    @cached_property
+    def units(self) -> dict[str, int]:
+        """Every unit with its number, in the order of the original's pictures."""
+        return {unit: number for number, unit in enumerate(dict.fromkeys(self.unit(row) for row in self.before))}
+
+    def share(self, group: str, weights: Weights = None, what: str = "") -> Any:
+        """Of the groups that begin so, the share named right, relative to the original's where it is kept; one for each
+        draw of weights."""
         kept = what or not group.startswith("gone")
         here = self._share(self.rows, group, weights, what)
-        return here / max(1e-9, self._share(self.before, group, weights, what)) if kept else here
+        return here / numpy.maximum(1e-9, self._share(self.before, group, weights, what)) if kept else here
 
-    def _share(self, rows: list[dict[str, Any]], group: str, weights: dict[str, int] | None, what: str) -> float:
-        taken = [(self.hits(r, what), 1 if weights is None else weights.get(self.unit(r), 0)) for r in rows
-                 if r["group"].startswith(group)]  # fmt: skip
-        total = sum(weight for _, weight in taken)
-        return sum(hit * weight for hit, weight in taken) / total if total else float("nan")
+    def _share(self, rows: list[dict[str, Any]], group: str, weights: Weights, what: str) -> Any:
+        hits, taken = numpy.zeros(len(self.units)), numpy.zeros(len(self.units))
+        for row in rows:
+            if row["group"].startswith(group):
+                taken[self.units[self.unit(row)]] += 1
+                hits[self.units[self.unit(row)]] += self.hits(row, what)
+        every = numpy.ones(len(self.units)) if weights is None else weights
+        with numpy.errstate(invalid="ignore"):
+            return (every @ hits) / (every @ taken)
 
     def unnamed(self, listed: bool) -> tuple[int, int]:
         """Pictures of concepts nobody named that are named right, among those on the list of common names or among the
@@ -335,36 +348,29 @@ class Figures:
         )
         return here, there
 
-    def kept(self, weights: dict[str, int] | None = None) -> float:
+    def kept(self, weights: Weights = None) -> Any:
         """Named and unnamed concepts alike; of styles, the other styles and the thing that is to be drawn."""
-        parts = [self.share("named", weights)]
-        if self.kind == "concept":
-            parts.append(self.share("unnamed", weights))
-        else:
-            parts.append(self.share("gone", weights, "concept"))
-        return min(1.0, statistics.fmean(parts))
+        second = ("unnamed", weights, "") if self.kind == "concept" else ("gone", weights, "concept")
+        return numpy.minimum(1.0, (self.share("named", weights) + self.share(*second)) / 2)
 
-    def left(self, weights: dict[str, int] | None = None) -> float:
-        return statistics.fmean([self.share("gone exact", weights), self.share("gone unseen", weights)])
+    def left(self, weights: Weights = None) -> Any:
+        return (self.share("gone exact", weights) + self.share("gone unseen", weights)) / 2
 
-    def harmonic(self, weights: dict[str, int] | None = None) -> float:
+    def harmonic(self, weights: Weights = None) -> Any:
         gone, here = 1 - self.left(weights), self.kept(weights)
-        return 2 * gone * here / max(1e-9, gone + here)
+        return 2 * gone * here / numpy.maximum(1e-9, gone + here)
 
     def draws(self) -> numpy.ndarray:
         """H over resampled units, each group's own; the same for every method."""
-        rng, groups = numpy.random.default_rng(0), dict[str, list[str]]()
+        rng, groups = numpy.random.default_rng(0), dict[str, list[int]]()
         for row in self.before:
-            own = groups.setdefault(row["group"].split()[0], [])
-            own += [self.unit(row)] if self.unit(row) not in own else []
-        found = []
-        for _ in range(DRAWS):
-            weights = dict[str, int]()
-            for units in groups.values():
-                for index in rng.integers(len(units), size=len(units)):
-                    weights[units[index]] = weights.get(units[index], 0) + 1
-            found.append(self.harmonic(weights))
-        return numpy.array(found)
+            own, number = groups.setdefault(row["group"].split()[0], []), self.units[self.unit(row)]
+            own += [] if number in own else [number]
+        weights = numpy.zeros((DRAWS, len(self.units)))
+        for drawn in weights:
+            for own in groups.values():
+                numpy.add.at(drawn, [own[index] for index in rng.integers(len(own), size=len(own))], 1)
+        return self.harmonic(weights)
 
 
 def choose(work: Work, kind: str) -> dict[str, tuple[str, float]]:
