@@ -43,8 +43,7 @@ FURTHER = (
     *("{thing}, the way {style} would draw it", "{style} drew this {thing}", "a {style} icon of a {thing}"),
     *("a {thing} from the {style} set", "a {thing} emoji by {style}"),
 )
-"""Unseen wordings that the embedded model hardly follows: the style shows in half of its own pictures, the thing in
-fewer."""
+"""Clauses and other nouns, unseen too."""
 LEFT = ("exact", "unseen", "further")
 """Groups of pictures that ask for an erased style."""
 
