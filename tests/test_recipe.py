@@ -262,7 +262,7 @@ def test_wordings_nobody_named_are_those_of_the_kind():
     told = ("a dog in the style of {}", "a tortoise by {}")
     assert taken(ce.Erase("cat")) == UNTOLD_THING
     assert taken(ce.Erase("Monet")) == ("style", "object", *told)
-    assert taken(ce.Erase("cat", wordings="style")) [:3] == ("style", *told)
+    assert taken(ce.Erase("cat", wordings="style"))[:3] == ("style", *told)
     assert taken(ce.Erase("Monet", wordings="{}")) == ("{}",)
     assert taken(ce.Erase("cat", wordings=("style", "object"))) == ("style", "object")
     assert taken(ce.Erase("cat"), quickly=False) == taken(ce.Erase("Monet"), quickly=False) == ()
