@@ -2,6 +2,7 @@
 
     python benchmarks/erased_styles.py paint --out out/erased_styles      # resumable; a minute a case and method
     python benchmarks/erased_styles.py table --out out/erased_styles      # writes the page's table
+    python benchmarks/erased_styles.py diagnosed --out out/erased_styles  # what `diagnose` foretold, beside it
 
 The embedded model draws in four styles; Noto is what it draws in when nobody asks for one. Each goes alone, and each
 pair; the others and all concepts are kept as in `rivals_quality.py`. Nothing is told of a style but its name. Scenes,
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 
+import numpy
 from erase_quality import SCENES
 from rivals_quality import STYLED, UNSEEN_STYLED
 from unnamed import into_page, percent, run
@@ -24,6 +26,7 @@ import concept_edit as ce
 from concept_edit.demo import load_judge
 from concept_edit.demo.concepts import HOUSE_STYLE, STYLES, caption
 from concept_edit.demo.recipes import kept, scenes
+from concept_edit.prompts.memo import remembering
 from concept_edit.recipe import Erase, Recipe
 
 PAGE = Path(__file__).with_name("erased_styles.md")
@@ -135,5 +138,25 @@ def table(out: Path) -> None:
     into_page(PAGE, lines)
 
 
+def diagnosed(out: Path) -> None:
+    """What is left in the text, beside what is left in pictures, for every edit but those of the house style."""
+    model, found = remembering(ce.open_model("demo")), list[tuple[float, float]]()
+    for case in (case for case in CASES if HOUSE_STYLE not in case):
+        for number, (name, recipe) in enumerate(CELLS.items()):
+            rows = json.loads((out / f"{'-'.join(case)}-{number}.json").read_text())
+            hits = [row[6] == row[2] for row in rows if row[0] in LEFT[:2] and row[4] == row[2]]
+            checks = ce.diagnose(model, ce.solve(model, recipe(case))).checks
+            found.append((max(c.value for c in checks if c.name == "erased concept left"), sum(hits) / len(hits)))
+            print(
+                f"{' and '.join(case)}, {name}: {found[-1][0]:.2f} in the text, {found[-1][1]:.2f} in pictures",
+                flush=True,
+            )
+    ranks = [numpy.unique(values, return_inverse=True)[1].astype(float) for values in zip(*found, strict=True)]
+    print(f"rank correlation {numpy.corrcoef(*ranks)[0, 1]:+.2f}")
+    for low, high in ((0, 0.45), (0.45, 0.6), (0.6, 9)):
+        left = sorted(pictures for text, pictures in found if low <= text < high)
+        print(f"{low} to {high}: left in pictures {', '.join(f'{share:.2f}' for share in left)}")
+
+
 if __name__ == "__main__":
-    run(__doc__, "out/erased_styles", {"paint": paint, "table": table})
+    run(__doc__, "out/erased_styles", {"paint": paint, "table": table, "diagnosed": diagnosed})

@@ -60,6 +60,22 @@ def test_what_is_left_and_the_drift_follow_their_definitions(model, edit):
     assert value(found, "rank") == 2
 
 
+@pytest.mark.parametrize("wordings", [(), ("{}",)])
+def test_a_style_is_looked_at_in_the_wordings_of_its_kind_and_beside_things(model, wordings):
+    def left(*edits):
+        recipe = ce.Recipe(edits=edits, preserve=["a red car"], keep_common=False)
+        found = ce.diagnose(model, ce.solve(model, recipe)).checks
+        return {check.subject: check for check in found if check.name == "erased concept left"}
+
+    both = left(ce.Erase("Monet", wordings=wordings), ce.Erase("cat", wordings="{}"))
+    assert set(both) == {"Monet", "cat"}
+    assert (both["cat"].warn, both["cat"].bad) < (both["Monet"].warn, both["Monet"].bad)
+    alone = left(ce.Erase("cat", wordings="{}"))
+    assert alone.keys() == {"cat"}, "no style is told of where none goes"
+    told = left(ce.Erase("Monet", wordings=wordings))["Monet"].value
+    assert told != left(ce.Erase("Monet", wordings=("{}", "Monet")))["Monet"].value
+
+
 def test_the_condition_number_is_that_of_the_normal_matrix(model, edit):
     encoded = model.encode(["Van Gogh", "weapon", "Monet", "a red car"])["text"]
     rows = torch.stack([encoded.rows[n, int(encoded.eos[n]) - 1] for n in range(4)]).double()
