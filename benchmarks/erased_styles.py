@@ -16,8 +16,9 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
-import numpy
+from diagnosis import correlation
 from erase_quality import SCENES
 from rivals_quality import STYLED, UNSEEN_STYLED
 from unnamed import into_page, percent, run
@@ -140,22 +141,19 @@ def table(out: Path) -> None:
 
 def diagnosed(out: Path) -> None:
     """What is left in the text, beside what is left in pictures, for every edit but those of the house style."""
-    model, found = remembering(ce.open_model("demo")), list[tuple[float, float]]()
+    model, found = remembering(ce.open_model("demo")), list[dict[str, Any]]()
     for case in (case for case in CASES if HOUSE_STYLE not in case):
         for number, (name, recipe) in enumerate(CELLS.items()):
             rows = json.loads((out / f"{'-'.join(case)}-{number}.json").read_text())
             hits = [row[6] == row[2] for row in rows if row[0] in LEFT[:2] and row[4] == row[2]]
             checks = ce.diagnose(model, ce.solve(model, recipe(case))).checks
-            found.append((max(c.value for c in checks if c.name == "erased concept left"), sum(hits) / len(hits)))
-            print(
-                f"{' and '.join(case)}, {name}: {found[-1][0]:.2f} in the text, {found[-1][1]:.2f} in pictures",
-                flush=True,
-            )
-    ranks = [numpy.unique(values, return_inverse=True)[1].astype(float) for values in zip(*found, strict=True)]
-    print(f"rank correlation {numpy.corrcoef(*ranks)[0, 1]:+.2f}")
-    for low, high in ((0, 0.45), (0.45, 0.6), (0.6, 9)):
-        left = sorted(pictures for text, pictures in found if low <= text < high)
-        print(f"{low} to {high}: left in pictures {', '.join(f'{share:.2f}' for share in left)}")
+            text = max((c for c in checks if c.name == "erased concept left"), key=lambda check: check.value)
+            found.append({"text": text.value, "erased": sum(hits) / len(hits), "verdict": text.verdict})
+            print(*case, name, found[-1], flush=True)
+    print(f"rank correlation {correlation(found, 'text', 'erased'):+.2f}")
+    for verdict in ("good", "look", "bad"):
+        left = sorted(row["erased"] for row in found if row["verdict"] == verdict)
+        print(f"{verdict}: left in pictures {', '.join(f'{share:.2f}' for share in left)}")
 
 
 if __name__ == "__main__":

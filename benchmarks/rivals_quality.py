@@ -333,8 +333,9 @@ class Figures:
         hits, taken = numpy.zeros(len(self.units)), numpy.zeros(len(self.units))
         for row in rows:
             if row["group"].startswith(group):
-                taken[self.units[self.unit(row)]] += 1
-                hits[self.units[self.unit(row)]] += self.hits(row, what)
+                number = self.units[self.unit(row)]
+                taken[number] += 1
+                hits[number] += self.hits(row, what)
         every = numpy.ones(len(self.units)) if weights is None else weights
         with numpy.errstate(invalid="ignore"):
             return (every @ hits) / (every @ taken)

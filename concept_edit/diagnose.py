@@ -37,6 +37,8 @@ name none of it, 62 of 80 at 0.3 and 56 at 0.42. Concepts under 0.3 were named i
 _LEFT_OF_STYLES = (0.45, 0.6)
 """The same of what is left of a style, in the wordings of its kind: of 36 judged edits of styles the nine under 0.45
 left it in 14 % of its pictures at most, the three from 0.6 on in a third or more (benchmarks/erased_styles.md)."""
+_NAME_ALONE = ((), ("{}",))
+"""Wordings that say of a concept no more than its name."""
 _MOST = 100
 """Concepts looked at one by one; of longer recipes the first so many."""
 _SITES = 32
@@ -115,7 +117,7 @@ def diagnose(model: Model, edit: Edit, *, held_out: Sequence[str] = (), progress
     model = remembering(model)
     statistics = edit.statistics or collect(model, edit.recipe, progress=progress)
     erased = collect(model, _first(edit.recipe))
-    styles = {each.concept for each in edit.recipe.edits if edit.recipe.in_manner(_untold(each))}
+    styles = {each.concept for each in edit.recipe.edits if _is_style(edit.recipe, each)}
     drifts, captions = _drift_rows(model, edit.recipe, held_out), _ordinary(model, statistics)
     checks: list[Check] = []
     for name, stream in statistics.streams.items():
@@ -152,11 +154,12 @@ class _Lens:
 
     def worst(self, top: Tensor, bottom: Tensor, owner: Tensor, names: Sequence[str]) -> tuple[float, str]:
         """The largest length of `top` over that of `bottom`, row by row of an owner together, and whose it is."""
-        return max(zip(self._ratios(top, bottom, owner, len(names)), names, strict=True))
+        ratios = self._ratios(top, bottom, owner, len(names))
+        return float(ratios.max()), names[int(ratios.argmax())]
 
-    def _ratios(self, top: Tensor, bottom: Tensor, owner: Tensor, owners: int) -> list[float]:
+    def _ratios(self, top: Tensor, bottom: Tensor, owner: Tensor, owners: int) -> Float[Tensor, " owners"]:
         sums = [torch.zeros(owners, dtype=torch.float64).index_add(0, owner, self.squares(x)) for x in (top, bottom)]
-        return (sums[0] / sums[1].clamp(min=1e-30)).sqrt().tolist()
+        return (sums[0] / sums[1].clamp(min=1e-30)).sqrt()
 
     def erasure(self, pairs: Rows, concepts: Sequence[str], styles: Set[str]) -> list[Check]:
         """What is left of each concept, of things and of `styles`, and how near an embedding lies that brings one
@@ -164,11 +167,13 @@ class _Lens:
         if not len(pairs.sources) or pairs.goals is None:
             return []
         c, t = pairs.sources.double(), pairs.goals.double()
-        left = list(zip(self._ratios(c + self.moved(c) - t, c - t, pairs.owner, len(concepts)), concepts, strict=True))
+        left = self._ratios(c + self.moved(c) - t, c - t, pairs.owner, len(concepts))
         found = []
         for limits, style in ((_LEFT, False), (_LEFT_OF_STYLES, True)):
-            value, concept = max((each for each in left if (each[1] in styles) == style), default=(0.0, ""))
-            found += [Check("erased concept left", self.name, concept, value, *limits)] if concept else []
+            own = [number for number, concept in enumerate(concepts) if (concept in styles) == style]
+            if own:
+                worst = own[int(left[own].argmax())]
+                found.append(Check("erased concept left", self.name, concepts[worst], float(left[worst]), *limits))
         if self.gate is None and self.wide is None:
             near, nearest = self._revival(c, pairs.owner, concepts)
             found.append(Check("revival distance", self.name, nearest, near, None, None))
@@ -252,14 +257,15 @@ def _first(recipe: Recipe) -> Recipe:
 def _guided(recipe: Recipe, edit: Erase) -> Erase:
     """With the guide it is solved with, and a style in the wordings of its kind: its name alone tells little of what
     prompts that ask for things in it show."""
-    untold = _untold(edit)
-    wordings = UNTOLD if recipe.in_manner(untold) and not untold.wordings else edit.wordings
-    return replace(edit, guide=recipe.guide_of(edit), wordings=wordings)
+    named_alone = edit.wordings in _NAME_ALONE and _is_style(recipe, edit)
+    return replace(edit, guide=recipe.guide_of(edit), wordings=UNTOLD if named_alone else edit.wordings)
 
 
-def _untold(edit: AnyEdit) -> AnyEdit:
-    """Told in no wordings, where it is told in its name alone."""
-    return replace(edit, wordings=()) if isinstance(edit, Erase) and edit.wordings == ("{}",) else edit
+def _is_style(recipe: Recipe, edit: AnyEdit) -> bool:
+    """Whether a style is erased, be it told in its name alone."""
+    if not isinstance(edit, Erase):
+        return False
+    return recipe.in_manner(replace(edit, wordings=()) if edit.wordings in _NAME_ALONE else edit)
 
 
 def _ordinary(model: Model, statistics: Statistics) -> dict[str, tuple[Tensor, Tensor]]:

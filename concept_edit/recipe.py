@@ -197,7 +197,7 @@ class Recipe(BaseModel):
         wordings and gets those of its kind."""
         found: dict[str, list[str]] = {}
         for edit in self.edits:
-            if isinstance(edit, Erase) and not edit.wordings and self.wordings_of(edit, quickly):
+            if isinstance(edit, Erase) and not edit.wordings and self._untold(edit, quickly):
                 found.setdefault("style" if self.in_manner(edit) else "thing", []).append(edit.concept)
         return found
 

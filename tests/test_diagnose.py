@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -58,6 +59,16 @@ def test_what_is_left_and_the_drift_follow_their_definitions(model, edit):
     )
     assert value(found, "size of the change") == pytest.approx(float(size.sqrt()), rel=1e-4)
     assert value(found, "rank") == 2
+
+
+def test_a_concept_that_comes_to_no_number_is_the_worst(model, edit):
+    pairs = ce.collect(model, edit.recipe.model_copy(update={"tokens": "subject"})).streams["text"].pairs
+    for number, concept in enumerate(edit.recipe.concepts):
+        goals = pairs.goals.clone()
+        goals[pairs.owner == number] = float("nan")
+        lens = import_module("concept_edit.diagnose")._Lens(edit, model, "text")
+        check = lens.erasure(replace(pairs, goals=goals), edit.recipe.concepts, set())[0]
+        assert (check.subject, check.verdict) == (concept, "bad")
 
 
 @pytest.mark.parametrize("wordings", [(), ("{}",)])

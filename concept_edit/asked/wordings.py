@@ -65,9 +65,9 @@ def told_in_manner(kept: Sequence[str], most: int, common: Sequence[str] = ()) -
     short prompts that do not themselves name a manner; five ways of saying it in turn. Where these are fewer, `common`
     things fill them up."""
     things = [prompt for prompt in kept if prompt and len(prompt.split()) <= _LONG and not is_manner(prompt)]
-    named = set(map(normal, things))
-    others = [thing for thing in common if normal(thing) not in named]
-    chosen = (*_spread(things, most), *_spread(others, most - len(things)))
+    named, room = set(map(normal, things)), most - len(things)
+    others = [thing for thing in common if normal(thing) not in named] if room > 0 else []
+    chosen = (*_spread(things, most), *_spread(others, room))
     return tuple(_IN_MANNER[n % len(_IN_MANNER)].replace("{thing}", _a(thing)) for n, thing in enumerate(chosen))
 
 
